@@ -1,0 +1,38 @@
+# The template's own. `make` lists what there is.
+BIN := .venv/bin
+BOOTSTRAP := sh template/scripts/bootstrap.sh
+PLATFORM := template/src/dbservice
+
+# Where .ci/run puts the MySQL that no Debian package has.
+DB_TEST_MYSQL_HOME ?= $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/db-service-template/mysql)
+export DB_TEST_MYSQL_HOME
+
+.PHONY: help .venv demo test check format bench clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv:
+	@$(BOOTSTRAP) venv --group dev -r $(PLATFORM)/requirements.txt -r $(PLATFORM)/requirements-dev.txt -c $(PLATFORM)/constraints.txt
+
+demo: ## stamp the default service into build/demo and run it on SQLite, http://127.0.0.1:8000
+	@rm -rf build/demo
+	@$(BOOTSTRAP) copier copy --quiet --defaults --vcs-ref HEAD . build/demo
+	@$(MAKE) --no-print-directory -C build/demo run
+
+test: .venv ## run everything, on every engine there is (ARGS="-k name" for some of it)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv ## check layout, lint and types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@MYPYPATH=template/src $(BIN)/mypy --config-file template/mypy.ini $(PLATFORM) template/scripts tests
+
+format: .venv ## put the layout right, and what lint can mend
+	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
+
+bench: .venv ## measure the service beside hand-written ones
+	@bench/bench
+
+clean: ## remove what was made here
+	@rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+# The platform's: the same in every service. A service's own targets go into Makefile.
+PACKAGE := $(filter-out dbservice,$(notdir $(patsubst %/,%,$(dir $(wildcard src/*/service.py)))))
+BIN := .venv/bin
+
+# Without a DB_TYPE it is SQLite in a file; any other database is named by DB_TYPE, DB_HOST, DB_NAME ...
+DB_TYPE ?= sqlite
+ifeq ($(DB_TYPE),sqlite)
+DB_NAME ?= var/$(PACKAGE).db
+endif
+run migrate revision: export DB_TYPE := $(DB_TYPE)
+run migrate revision: export DB_NAME := $(DB_NAME)
+
+.PHONY: help .venv run test check format migrate revision update clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv:
+	@sh scripts/bootstrap.sh venv --editable '.[dev]' --constraint src/dbservice/constraints.txt
+
+var:
+	@mkdir -p var
+
+run: migrate ## migrate, then serve on http://127.0.0.1:8000 (PORT=8001 for another port)
+	@exec $(BIN)/python -m $(PACKAGE) serve
+
+test: .venv ## run the tests (ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv ## check layout, lint and types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+format: .venv ## put the layout right, and what lint can mend
+	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
+
+migrate: .venv var ## bring the database's schema up to date
+	@$(BIN)/python -m $(PACKAGE) migrate
+
+revision: .venv var ## write a migration for what changed in tables.py (m="what changed")
+	@$(if $(m),,$(error say what changes: make revision m="add a column"))$(BIN)/python -m $(PACKAGE) revision "$$m"
+
+update: ## take over what is new in the template
+	@sh scripts/bootstrap.sh copier update --skip-answered
+
+clean: ## remove what was made here, except var/ with its data
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	@find src tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +

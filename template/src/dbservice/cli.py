@@ -1,0 +1,139 @@
+"""`python -m my_svc ...`: serve, migrate, revision, check-migrations. One line and exit code 1 for what a user can mend."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+import uvloop
+
+from . import logs, migrations, startup
+from .errors import StartupError
+from .settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from .service import Service
+
+logger = logging.getLogger(__name__)
+
+
+def main(service: "Service", arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code: 0 done, 1 cannot (one sentence on standard error), 2 wrong usage."""
+    options = _parser(service).parse_args(arguments)
+    try:
+        code: int = options.command(service, options)
+        return code
+    except (SettingsError, StartupError) as error:
+        print(f"{service.name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(service: "Service") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {service.package}", description=service.description, epilog="Settings come from the environment."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="answer HTTP until SIGTERM")
+    serve.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
+    serve.add_argument("--port", type=_port, help="port to listen on (PORT, 8000)")
+    serve.set_defaults(command=_serve)
+    migrate = commands.add_parser("migrate", help="bring the tables to the newest revision")
+    migrate.add_argument("--to", metavar="REVISION", help="to this revision instead, back too; `base`: to no tables")
+    migrate.set_defaults(command=_migrate)
+    revision = commands.add_parser("revision", help="write the migration for what changed in tables.py")
+    revision.add_argument("-m", "--message", required=True, help="what it does, in a few words")
+    revision.set_defaults(command=_revision)
+    check = commands.add_parser("check-migrations", help="do the database and tables.py agree?")
+    check.set_defaults(command=_check)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: write a number from 1 to 65535")
+    return int(text)
+
+
+def _settings(*, migrating: bool = False) -> Settings:
+    settings = Settings.load()
+    logs.configure(settings)
+    return settings.for_migration() if migrating else settings
+
+
+def _serve(service: "Service", options: Any) -> int:
+    settings = _settings()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(
+            _run_server(service, settings, options.host or settings.host, options.port or settings.port)
+        )
+
+
+async def _run_server(service: "Service", settings: Settings, host: str, port: int) -> int:
+    config = uvicorn.Config(
+        service.app,
+        host=host,
+        port=port,
+        lifespan="off",  # started below: what stops the start is one line, not a traceback
+        log_config=None,
+        access_log=logs.access_log(settings),
+        timeout_graceful_shutdown=round(service.limits.drain),
+        server_header=False,
+    )
+    async with service.running(settings) as running:
+        server = _Server(config, running)
+        try:
+            await server.serve()
+        except SystemExit:  # uvicorn has logged why it cannot listen
+            return 1
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says that it is not ready before it stops."""
+
+    def __init__(self, config: uvicorn.Config, running: Any) -> None:
+        super().__init__(config)
+        self._running = running
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._running.draining = True
+        logger.info("stopping on %s", signal.Signals(sig).name)
+        super().handle_exit(sig, frame)
+
+
+def _migrate(service: "Service", options: Any) -> int:
+    settings = _settings(migrating=True)
+    engine = service.engine(settings)
+    startup.wait_for_database(engine)
+    if migrations.expected(service) is None:
+        print(f"{service.name} owns no tables: nothing to migrate.")
+        return 0
+    if options.to is None:
+        migrations.upgrade(service, engine)
+    else:
+        migrations.move(service, engine, options.to)
+    print(f"{settings.target} is at revision {options.to or migrations.expected(service)}.")
+    return 0
+
+
+def _revision(service: "Service", options: Any) -> int:
+    path = migrations.revise(service, options.message)
+    print(f"Wrote {path}: read it, then `make migrate`." if path else "tables.py holds nothing new: no revision written.")
+    return 0
+
+
+def _check(service: "Service", options: Any) -> int:
+    engine = service.engine(_settings(migrating=True))
+    startup.wait_for_database(engine)
+    found = migrations.differences(service, engine)
+    for difference in found:
+        print(difference)
+    if found:
+        print('The database and tables.py differ: write a revision with `make revision m="..."`.', file=sys.stderr)
+    return 1 if found else 0

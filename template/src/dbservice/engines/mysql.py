@@ -1,0 +1,286 @@
+"""MySQL 8.0 and MariaDB 10.11 (one server or a Galera cluster): PyMySQL for writes and migrations, aiomysql for reads.
+
+Which of the two answers is found out at run time; the few words in which they differ are marked."""
+
+import datetime as dt
+import re
+import ssl
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import pymysql
+import sqlalchemy as sa
+from pymysql.constants import CLIENT, CR, ER
+from sqlalchemy.dialects import mysql as my
+
+from .. import types as t
+from ..types import ColumnType
+from .interface import Convert, Engine, Fault, quoted
+
+_FAULTS = {
+    ER.DUP_ENTRY: Fault.DUPLICATE,
+    ER.NO_REFERENCED_ROW: Fault.REFERENCE,
+    ER.NO_REFERENCED_ROW_2: Fault.REFERENCE,
+    ER.ROW_IS_REFERENCED: Fault.REFERENCE,
+    ER.ROW_IS_REFERENCED_2: Fault.REFERENCE,
+    ER.BAD_NULL_ERROR: Fault.VALUE,
+    ER.NO_DEFAULT_FOR_FIELD: Fault.VALUE,
+    ER.DATA_TOO_LONG: Fault.VALUE,
+    ER.WARN_DATA_OUT_OF_RANGE: Fault.VALUE,
+    ER.WARN_DATA_TRUNCATED: Fault.VALUE,
+    ER.TRUNCATED_WRONG_VALUE: Fault.VALUE,
+    1366: Fault.VALUE,  # TRUNCATED_WRONG_VALUE_FOR_FIELD
+    3819: Fault.VALUE,  # CHECK on MySQL
+    4025: Fault.VALUE,  # CHECK on MariaDB
+    ER.LOCK_DEADLOCK: Fault.RETRY,  # also Galera's certification
+    ER.LOCK_WAIT_TIMEOUT: Fault.RETRY,
+    3024: Fault.TIMEOUT,  # max_execution_time on MySQL
+    1969: Fault.TIMEOUT,  # max_statement_time on MariaDB
+    ER.ACCESS_DENIED_ERROR: Fault.DENIED,
+    ER.DBACCESS_DENIED_ERROR: Fault.DENIED,
+    1698: Fault.DENIED,
+    ER.BAD_DB_ERROR: Fault.MISSING,
+    ER.CON_COUNT_ERROR: Fault.STARTING,
+    1047: Fault.LOST,  # a Galera node that is not in the cluster
+    1053: Fault.LOST,  # server shutdown in progress
+    1927: Fault.LOST,  # connection was killed
+    3159: Fault.OTHER,  # the server wants TLS
+    CR.CR_CONN_HOST_ERROR: Fault.STARTING,
+    CR.CR_CONNECTION_ERROR: Fault.STARTING,
+    CR.CR_SERVER_GONE_ERROR: Fault.LOST,
+    CR.CR_SERVER_LOST: Fault.LOST,
+}
+# NO_BACKSLASH_ESCAPES: a quote is doubled and that is all there is to escaping
+_SQL_MODE = (
+    "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,"
+    "NO_BACKSLASH_ESCAPES,ONLY_FULL_GROUP_BY"
+)
+
+def _mysql_only(words: str) -> str:
+    return f"/*!80000 {words} */"  # MariaDB passes over versions from 50700 to 99999
+
+def _mariadb_only(words: str) -> str:
+    return f"/*M!100100 {words} */"
+
+class MySQL(Engine):
+    name = "mysql"
+    dialect = "mysql+pymysql"
+    adapter = "dbservice_mysql:pymysql"
+    begin = "START TRANSACTION"
+    # Galera: a node outside the cluster still answers SELECT 1. A single server names no provider.
+    health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
+
+    # --- connections
+
+    def _session(self, statement_timeout: float | None) -> list[str]:
+        words = f"SET SESSION sql_mode='{_SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={_LOCK_WAIT}"
+        words += f", lock_wait_timeout={_LOCK_WAIT}"
+        if statement_timeout:
+            words += _mysql_only(f", max_execution_time={int(statement_timeout * 1000)}")
+            words += _mariadb_only(f", max_statement_time={statement_timeout}")
+        return [words, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"]
+
+    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+        s = self.settings
+        tls = self._tls()
+        socket_timeout = statement_timeout + self.limits.connect if statement_timeout else None
+        connection = pymysql.connect(
+            host=s.db_host,
+            port=s.db_port,
+            user=s.db_user,
+            password=_password(s.db_pass.get_secret_value() if s.db_pass else ""),
+            database=s.db_name,
+            charset="utf8mb4",
+            connect_timeout=self.limits.connect,
+            read_timeout=socket_timeout,
+            write_timeout=socket_timeout,
+            client_flag=CLIENT.FOUND_ROWS,  # else an UPDATE that changes nothing counts 0
+            program_name=self.application,
+            autocommit=autocommit,
+            ssl=tls,
+            ssl_disabled=tls is None,
+        )
+        with connection.cursor() as cursor:
+            if tls:
+                cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+                _must_be_encrypted(cursor.fetchone())
+            for statement in self._session(statement_timeout):
+                cursor.execute(statement)
+        return connection
+
+    def _tls(self) -> ssl.SSLContext | None:
+        s = self.settings
+        if s.db_ssl_mode == "disable":
+            return None
+        context = ssl.create_default_context(cafile=str(s.db_ssl_ca) if s.db_ssl_ca else None)
+        if s.db_ssl_mode == "require":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    @contextmanager
+    def lock(self, name: str, timeout: float) -> Iterator[None]:
+        connection = self.connect()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("SELECT GET_LOCK(%s, %s)", (f"{self.settings.db_name}.{name}"[-64:], int(timeout)))
+            if cursor.fetchone()[0] != 1:
+                raise TimeoutError
+            yield
+        finally:
+            connection.close()
+
+    def read_url(self) -> str:
+        s = self.settings
+        password = _password(s.db_pass.get_secret_value() if s.db_pass else "")
+        host, port = s.db_read_host or s.db_host, s.db_read_port or s.db_port
+        return f"mysql://{quote(s.db_user or '', safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(s.db_name, safe='')}"
+
+    def read_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "min_size": 0,
+            "max_size": self.settings.reads,
+            "connect_timeout": self.limits.connect,
+            "charset": "utf8mb4",
+            "program_name": self.application,
+            "init_command": "SET SESSION TRANSACTION READ ONLY",
+        }
+        return options | ({"ssl": tls} if (tls := self._tls()) else {})
+
+    def compiler(self) -> sa.Dialect:
+        return my.dialect(paramstyle="format")
+
+    async def open_reader(self, raw: Any) -> None:
+        if self.settings.db_ssl_mode != "disable":
+            _must_be_encrypted((await self.fetch(raw, "SHOW STATUS LIKE 'Ssl_cipher'", ()))[0])
+        for statement in self._session(self.limits.statement):
+            await self.fetch(raw, statement, ())
+
+    async def fetch(self, raw: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        cursor = await raw.cursor()
+        await cursor.execute(sql, tuple(arguments))
+        rows: Sequence[Sequence[Any]] = await cursor.fetchall()
+        return rows
+
+    async def abort_reader(self, raw: Any) -> None:
+        raw.close()
+
+    # --- values
+
+    codecs = {
+        t.Boolean: (None, bool),
+        t.Time: (None, lambda value: (dt.datetime.min + value).time() if isinstance(value, dt.timedelta) else value),
+        t.Timestamp: (lambda value: value.replace(tzinfo=None), lambda value: value.replace(tzinfo=dt.UTC)),
+        t.JSON: (t.JSON.dumps, t.JSON.loads),
+        t.Uuid: (lambda value: value.hex, uuid.UUID),
+    }
+
+    def from_driver(self, column: ColumnType) -> Convert | None:
+        if isinstance(column, t.Numeric):
+            return None if column.kind is Decimal else column.kind
+        return super().from_driver(column)
+
+    def column_type(self, column: ColumnType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        # by code point and without padding, which each server calls by another name
+        collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+        match column:
+            case t.String() | t.Enum():
+                return my.VARCHAR(column.length, charset="utf8mb4", collation=collation)
+            case t.Text() | t.JSON():
+                return my.LONGTEXT(charset="utf8mb4", collation=collation)
+            case t.Numeric():
+                return my.DECIMAL(column.precision, column.scale)
+        return _PLAIN[type(column)]
+
+    def literal(self, column: ColumnType, value: Any) -> str:
+        match column:
+            case t.Boolean():
+                return "1" if value else "0"
+            case t.Integer() | t.BigInteger() | t.Id():
+                return str(value)
+            case t.Numeric():
+                return format(value, "f")
+            case t.Float():
+                return text if "e" in (text := repr(value)) else f"{text}e0"  # without an exponent it is a DECIMAL
+            case t.Date():
+                return f"'{value.isoformat()}'"
+            case t.Time():
+                return f"'{value.isoformat('microseconds')}'"
+            case t.Timestamp():
+                return f"'{value.replace(tzinfo=None).isoformat(' ', 'microseconds')}'"
+            case t.JSON():
+                return quoted(t.JSON.dumps(value))
+            case t.Uuid():
+                return f"'{value.hex}'"
+            case t.Binary():
+                return f"x'{value.hex()}'"
+        return quoted(value)
+
+    def default(self, column: ColumnType, value: Any) -> str:
+        # MySQL prints a default's quotes with backslashes, and then cannot read them in a session without those
+        text = t.JSON.dumps(value) if isinstance(column, t.JSON) else value
+        if isinstance(text, str) and not re.fullmatch(r"[ -&(-\[\]-~]*", text):
+            return f"CONVERT(x'{text.encode().hex()}' USING utf8mb4)"
+        return self.literal(column, value)
+
+    # --- errors
+
+    def fault(self, error: BaseException) -> Fault:
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else None
+        if isinstance(error, pymysql.err.MySQLError):
+            if code == CR.CR_CONN_HOST_ERROR and "certificate" in str(error).lower():
+                return Fault.OTHER
+            if code in _FAULTS:
+                return _FAULTS[code]
+            if isinstance(error, pymysql.err.DataError):
+                return Fault.VALUE
+            return Fault.LOST if isinstance(error, pymysql.err.InterfaceError) or code == 0 else Fault.OTHER
+        if isinstance(error, OSError | EOFError):
+            return Fault.LOST
+        # aiomysql raises a bare RuntimeError when the connection is closed under it
+        return Fault.LOST if isinstance(error, RuntimeError) and "losed" in str(error) else Fault.OTHER
+
+    def columns_of(self, error: BaseException) -> str:
+        text = str(error.args[1]) if len(error.args) > 1 else ""
+        if found := re.search(r"for key '([^']*)'", text):
+            return found[1].rpartition(".")[2]
+        if found := re.search(r"CONSTRAINT `([^`]*)`", text) or re.search(r"Column '([^']*)' cannot be null", text):
+            return found[1]
+        return ""
+
+    def healthy(self, answer: Any) -> bool:
+        status = {str(name).lower(): value for name, value in answer}
+        return not status.get("wsrep_provider_name") or status.get("wsrep_ready") == "ON"
+
+_LOCK_WAIT = 5
+"""Seconds a statement waits for a row or a table; the server's own default is a day or a year."""
+
+_PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
+    t.Id: my.BIGINT(),
+    t.Integer: my.INTEGER(),
+    t.BigInteger: my.BIGINT(),
+    t.Boolean: my.TINYINT(1),
+    t.Float: my.DOUBLE(),
+    t.Date: my.DATE(),
+    t.Time: my.TIME(fsp=6),
+    t.Timestamp: my.DATETIME(fsp=6),
+    t.Uuid: my.CHAR(32, charset="ascii", collation="ascii_bin"),
+    t.Binary: my.LONGBLOB(),
+}
+
+def _password(password: str) -> str:
+    """Both drivers encode a `str` as latin-1; this makes it the UTF-8 the server knows."""
+    return password.encode().decode("latin-1")
+
+def _must_be_encrypted(status: Sequence[Any]) -> None:
+    # both drivers stay in plain text without a word when the server offers no TLS
+    if not status[1]:
+        raise pymysql.err.OperationalError(3159, "the server offers no TLS, and DB_SSL_MODE asks for it")
+
+t.register("mysql", MySQL.__new__(MySQL))
+t.register("mariadb", MySQL.__new__(MySQL))

@@ -1,0 +1,65 @@
+"""Request bodies: JSON in which no value is altered by reading it."""
+
+import json
+import math
+from decimal import Decimal
+from typing import Any
+
+from starlette.requests import Request
+
+
+def _exact_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value) or (len(text) > 15 and Decimal(text) != Decimal(repr(value))):
+        raise ValueError(f"the number {_short(text)} is not one that a double holds exactly")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20:
+        raise ValueError(f"the whole number {_short(text)} is longer than 64 bits")
+    return int(text)
+
+
+def _constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+_decoder = json.JSONDecoder(
+    parse_float=_exact_float, parse_int=_whole, parse_constant=_constant, object_pairs_hook=_object
+)
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON body. Raises json.JSONDecodeError with a sentence: also for a number that a double or 64 bits
+    do not hold exactly, a name that stands twice, text that is not UTF-8, or nesting that is too deep."""
+    try:
+        return _decoder.decode(body.decode("utf-8"))
+    except json.JSONDecodeError:
+        raise
+    except UnicodeDecodeError:
+        raise json.JSONDecodeError("the body is not UTF-8", "", 0) from None
+    except RecursionError:
+        raise json.JSONDecodeError("the body is nested too deeply", "", 0) from None
+    except ValueError as error:
+        raise json.JSONDecodeError(str(error), "", 0) from None
+
+
+class JSONRequest(Request):
+    """A request whose `json()` alters nothing."""
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = loads(await self.body())
+        return self._json

@@ -1,0 +1,36 @@
+"""`/healthz`: the process lives. `/readyz`: it can work: database, node, schema, not draining. `/metrics`: how it fares."""
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from .problems import answer
+from .routing import encode, problems
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Can it work?", responses=problems(503))
+async def readyz(request: Request) -> Response:
+    running = request.app.state.running
+    if running.draining:
+        return answer(503, "The service is stopping.", headers={"Retry-After": "1"})
+    try:
+        async with asyncio.timeout(running.engine.limits.connect):
+            sentence = await running.not_ready()
+    except Exception:
+        sentence = "The database does not answer."
+    if sentence:
+        return answer(503, sentence, headers={"Retry-After": "1"})
+    return Response(encode({"status": "ready", "revision": running.revision}), media_type="application/json")
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    return Response(generate_latest(request.app.state.running.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,94 @@
+"""Errors as `application/problem+json` (RFC 9457): one sentence for people, names and reasons for programs."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ..errors import Problem
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = {
+    "title": "Problem",
+    "description": "RFC 9457: `detail` says what was wrong; `errors`, where there are any, says where.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def answer(
+    status: int,
+    detail: str,
+    *,
+    title: str | None = None,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """The problem as a response."""
+    title = title or HTTPStatus(status).phrase
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = errors
+    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every error as a problem."""
+
+    @app.exception_handler(Problem)
+    async def problem(request: Request, error: Problem) -> Response:
+        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+        return answer(error.status, error.detail, title=error.title, errors=error.errors, headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        errors = [_plain(each) for each in error.errors()]
+        detail = "; ".join(f"{each['field']} {each['message']}" for each in errors)
+        return answer(422, f"{detail}.", title="Bad value", errors=errors)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return answer(error.status_code, str(error.detail), headers=dict(error.headers or {}) or None)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        # the error's own text may hold values: the log has its kind and place, the client neither
+        return answer(500, "The service failed; its log says where.")
+
+
+_MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field",
+    "model_attributes_type": "must be a JSON object, sent as application/json",
+    "dict_type": "must be a JSON object, sent as application/json",
+    "model_type": "must be a JSON object, sent as application/json",
+}
+
+
+def _plain(error: Any) -> dict[str, str]:
+    """Field and reason, never the value: it may be a secret."""
+    if error["type"] == "json_invalid":
+        return {"field": "body", "message": f"is not JSON: {error['ctx']['error']}"}
+    where = [str(part) for part in error["loc"]]
+    field = ".".join(where[1:]) or where[0]
+    message = _MESSAGES.get(error["type"]) or error["msg"]
+    return {"field": field, "message": message[:1].lower() + message[1:]}

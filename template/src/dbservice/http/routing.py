@@ -1,0 +1,108 @@
+"""Routers for a service's resources: plain FastAPI, whose rows go out as bytes without being validated once more."""
+
+import functools
+import typing
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, create_model
+
+from ..models import Page, Row
+from ..types import INT64
+from .bodies import JSONRequest
+
+RowId = Annotated[int, Path(alias="id", ge=1, le=INT64, description="The row's id.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Rows of a page.")]
+After = Annotated[int, Query(ge=0, le=INT64, description="Begin after this id: the `next` of the page before.")]
+
+
+_SAID = {
+    404: "There is no such row.",
+    409: "A unique or foreign key stands against it.",
+    413: "The body is too large.",
+    422: "A value is wrong.",
+    503: "The database is away or too busy; Retry-After says when to try again.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for these statuses."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    return {
+        status: {"description": _SAID[status], "content": content} | ({"headers": retry} if status == 503 else {})
+        for status in statuses
+    }
+
+
+encode = msgspec.json.Encoder(enc_hook=str).encode  # the hook is for PlainDecimal
+
+
+class Route(APIRoute):
+    """A route whose endpoint may answer a `Row` or a `Page`: encoded at once, and documented as what it is."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        answer = typing.get_type_hints(endpoint).get("return")
+        model = _documented(answer)
+        if model is not None:
+            options["response_model"] = model
+            endpoint = _encoding(endpoint, options.get("status_code") or 200, path)
+        methods = set(options.get("methods") or {"GET"})
+        statuses = [422, 503]
+        if methods & {"POST", "PATCH", "PUT"}:
+            statuses.append(413)
+        if methods & {"POST", "PATCH", "PUT", "DELETE"}:
+            statuses.append(409)
+        if "{" in path:
+            statuses.append(404)
+        documented = problems(*sorted(statuses))
+        if options.get("status_code") == 201:
+            documented[201] = {"headers": {"Location": {"schema": {"type": "string"}, "description": "The new row."}}}
+        options["responses"] = documented | (options.get("responses") or {})
+        super().__init__(path, endpoint, **options)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        if self.body_field is None:
+            return handler
+
+        async def with_exact_json(request: Request) -> Response:
+            return await handler(JSONRequest(request.scope, request.receive))
+
+        return with_exact_json
+
+
+def Router(name: str, **options: Any) -> APIRouter:
+    """The router of the resource `name`: `/v1/<name>`."""
+    return APIRouter(prefix=f"/v1/{name}", tags=[name], route_class=Route, **options)
+
+
+def _documented(answer: Any) -> type[BaseModel] | None:
+    if isinstance(answer, type) and issubclass(answer, Row):
+        return answer.documented()
+    if typing.get_origin(answer) is Page:
+        (row,) = typing.get_args(answer)
+        return _page_model(row)
+    return None
+
+
+@functools.cache
+def _page_model(row: type[Row]) -> type[BaseModel]:
+    return create_model(f"{row.__name__}Page", __doc__=Page.__doc__, items=(list[row.documented()], ...), next=(int | None, ...))  # type: ignore[misc]
+
+
+def _encoding(endpoint: Callable[..., Any], status: int, path: str) -> Callable[..., Any]:
+    locate = status == 201 and "{" not in path
+
+    @functools.wraps(endpoint)
+    async def answer(*args: Any, **kwargs: Any) -> Any:
+        result = await endpoint(*args, **kwargs)
+        if not isinstance(result, Row | Page):
+            return result
+        headers = {"Location": f"{path}/{result.id}"} if locate and isinstance(result, Row) else None
+        return Response(encode(result), status, headers, "application/json")
+
+    return answer

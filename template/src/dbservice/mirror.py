@@ -1,0 +1,316 @@
+"""PyDAL over the tables of `tables.py`: never typed twice, never migrating, every value checked on its way.
+
+PyDAL by itself alters values (booleans, microseconds, zones, strict mode), writes some of them into SQL unquoted and
+refuses common names. Here every column has a type of its own, whose literal comes from the engine; every connection is
+set up by the engine; a table or column is reached by its SQLAlchemy object, so no name is refused:
+
+    db[users].insert(email="a@b.example")            # plain PyDAL
+    db(db[users].email == "a@b.example").select()
+"""
+
+import contextlib
+import datetime as dt
+import itertools
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pydal
+import sqlalchemy as sa
+from pydal._globals import THREAD_LOCAL
+from pydal.adapters import adapters
+from pydal.adapters.mysql import MySQL as MySQLAdapter
+from pydal.adapters.postgres import PostgrePsyco
+from pydal.adapters.sqlite import SQLite as SQLiteAdapter
+from pydal.helpers.classes import SQLCustomType
+from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
+from pydal.objects import Field, Row, Table
+
+from .engines.interface import Engine
+from .errors import BadValue
+from .schema import default_of, has_default, python_name
+from .types import Binary, ColumnType, Float, Id, Numeric, String, Text, Time, Timestamp
+
+_numbers = itertools.count()
+_TIMES = ("created_at", "updated_at")
+_NAMES = re.compile(r"[a-zA-Z]\w*\Z", re.ASCII)
+
+
+class _OurConnections:
+    """Mixed into PyDAL's adapters: connections come from the engine, a unit of work opens itself with its first
+    statement, and its end is checked."""
+
+    check_active_connection = False  # a lost connection shows at the first statement; no SELECT 1 is needed to tell
+    db: "DAL"
+    _number: int
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        self = super().__new__(cls)
+        # PyDAL finds a thread's connection by id(self), which a later adapter may get again
+        self._number = next(_numbers)
+        return self
+
+    def _initialize_(self) -> None:
+        self.folder = ""  # and no URI is read: the engine knows where to connect
+
+    @property
+    def _connection_uname_(self) -> str:
+        return f"_dbservice_connection_{self._number}"
+
+    @property
+    def _cursors_uname_(self) -> str:
+        return f"_dbservice_cursor_{self._number}"
+
+    def connector(self) -> Any:
+        engine = self.db._engine
+        return engine.connect(statement_timeout=engine.limits.statement)
+
+    def after_connection(self) -> None:
+        pass  # the engine has set the session up; PyDAL's own words would wipe strict mode
+
+    def adapt(self, value: Any) -> str:
+        return "'" + str(value).replace("'", "''") + "'"
+
+    def _config_json(self) -> None:
+        pass
+
+    def held_connection(self) -> Any:
+        return getattr(THREAD_LOCAL, self._connection_uname_, None)
+
+    def execute(self, command: str, *arguments: Any, **options: Any) -> Any:
+        self.get_connection()  # type: ignore[attr-defined]
+        cursor = self.cursor  # type: ignore[attr-defined]
+        unit, engine = self.db._unit, self.db._engine
+        if not unit.running:
+            raise RuntimeError("PyDAL runs inside a unit of work only: give the function to `writes.run`")
+        if not unit.begun:
+            unit.begun = True
+            if engine.begin_joins:
+                return cursor.execute(f"{engine.begin};{command}", *arguments, **options)
+            cursor.execute(engine.begin)
+        return cursor.execute(command, *arguments, **options)
+
+
+@adapters.register_for("dbservice_postgresql:psycopg2")
+class _PostgreSQL(_OurConnections, PostgrePsyco):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._last_insert = None
+        super().__init__(*args, **kwargs)
+
+
+@adapters.register_for("dbservice_mysql:pymysql")
+class _MySQL(_OurConnections, MySQLAdapter):  # type: ignore[misc]
+    pass
+
+
+@adapters.register_for("dbservice_sqlite:sqlite3")
+class _SQLite(_OurConnections, SQLiteAdapter):  # type: ignore[misc]
+    def after_connection(self) -> None:
+        self._register_extract()
+        self._register_regexp()
+
+    def delete(self, table: Any, query: Any) -> Any:
+        # PyDAL's own deletes row by row what the database's foreign keys look after
+        return super(SQLiteAdapter, self).delete(table, query)
+
+
+class _Typed(SQLCustomType):  # type: ignore[misc]
+    """The type of one column: its literal and its Python value come from the engine."""
+
+    def __init__(self, column: sa.Column[Any], engine: Engine) -> None:
+        column_type = column.type
+        assert isinstance(column_type, ColumnType)
+        literal, check, name = engine.literal, column_type.check, column.name
+        decode = engine.from_sync_driver(column_type)
+
+        def encoder(value: Any) -> str:
+            if value is None:
+                return "NULL"
+            try:
+                return literal(column_type, check(value))
+            except ValueError as error:
+                raise BadValue(name, str(error)) from None
+
+        def decoder(value: Any) -> Any:
+            return value if value is None or decode is None else decode(value)
+
+        super().__init__(type="dbservice", native="", encoder=encoder, decoder=decoder)
+        self.is_text = isinstance(column_type, String | Text)
+
+    def __eq__(self, other: object) -> bool:
+        # PyDAL allows startswith(), contains() ... on what equals "string"
+        return (self.is_text and other == "string") or self is other
+
+    __hash__ = object.__hash__
+
+
+class MirroredTable(Table):  # type: ignore[misc]
+    """A PyDAL table over one of ours. `insert` and friends are PyDAL's; `add`, `get`, `change` and `remove` speak of
+    whole rows, by the names of the columns, whatever PyDAL thinks of those."""
+
+    _source: sa.Table
+    _fields_by_column: dict[str, str]
+
+    def add(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Insert one row and answer all of it, by column, as a read would, without asking the database again: the
+        defaults and the times are set here. Raises BadValue, TypeError for a name that is no column."""
+        now = dt.datetime.now(dt.UTC)
+        row: dict[str, Any] = {}
+        for column in self._written:
+            name = column.name
+            if name in values:
+                value = values[name]
+            elif name in _TIMES:
+                value = now
+            else:
+                value = default_of(column) if has_default(column) else None
+            if value is None and not column.nullable:
+                raise BadValue(name, "must not be null")
+            row[name] = value
+        if len(row) > len(self._written) or not values.keys() <= row.keys():
+            self._refuse(values.keys() - row.keys())
+        fields = [(self._field_of[name], value) for name, value in row.items()]
+        row["id"] = int(self._db._adapter.insert(self, fields))
+        for column in self._canonical:
+            if row[column.name] is not None:
+                row[column.name] = column.type.check(row[column.name])  # type: ignore[attr-defined]
+        return row
+
+    def get(self, row_id: int) -> dict[str, Any] | None:
+        """The row with this id, by column, or None."""
+        rows = self._db(self.id == row_id).select(*self, cacheable=True)
+        return {column: rows[0][field] for column, field in self._fields_by_column.items()} if rows else None
+
+    def change(self, row_id: int, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Change what `values` names and move `updated_at`; the whole row as it is now, or None if there is none."""
+        names = self._fields_by_column
+        if unknown := values.keys() - names.keys():
+            self._refuse(unknown)
+        for name, value in values.items():
+            if value is None and not self._source.columns[name].nullable:
+                raise BadValue(name, "must not be null")
+        changed = self._db(self.id == row_id).update(**{names[column]: value for column, value in values.items()})
+        return self.get(row_id) if changed else None
+
+    def remove(self, row_id: int) -> bool:
+        """Delete the row; whether there was one."""
+        return bool(self._db(self.id == row_id).delete())
+
+    def column(self, name: str) -> Field:
+        """The PyDAL field of the column `name`."""
+        return self._field_of[name]
+
+    def _bind(self, source: sa.Table, names: dict[str, str]) -> None:
+        self._source, self._fields_by_column = source, names
+        self._field_of = {column: self[field] for column, field in names.items()}
+        self._written = [column for column in source.columns if column.name != "id"]
+        # the types in which several Python values mean one: what is answered is what is read later
+        self._canonical = [c for c in self._written if isinstance(c.type, Numeric | Float | Timestamp | Time | Binary)]
+
+    def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
+        self._refuse(values.keys() - set(self.fields))  # PyDAL drops an unknown name without a word
+        return super()._fields_and_values_for_insert(values)
+
+    def _fields_and_values_for_update(self, values: Mapping[str, Any]) -> Any:
+        self._refuse(values.keys() - set(self.fields))
+        return super()._fields_and_values_for_update(values)
+
+    def _refuse(self, unknown: Any) -> None:
+        if unknown:
+            raise TypeError(f"{self._source.name} has no column {', '.join(sorted(unknown))}")
+
+
+class _Unit(threading.local):
+    """Whether this thread is inside a unit of work, and whether its transaction has begun."""
+
+    running = False
+    begun = False
+
+
+class DAL(pydal.DAL):  # type: ignore[misc]
+    """PyDAL's DAL over the tables of a service; one for the process, a connection for each thread that uses it.
+
+    `db[table]` is the PyDAL table of a SQLAlchemy table; `db.users` works too where PyDAL allows the name."""
+
+    execution_handlers: list[Any] = []  # PyDAL's own keeps the last hundred statements, with their values
+
+    def __new__(cls, engine: Engine, metadata: sa.MetaData) -> "DAL":
+        return object.__new__(cls)  # PyDAL's keeps every DAL alive in its thread
+
+    def __init__(self, engine: Engine, metadata: sa.MetaData) -> None:
+        self._engine, self._unit, self._mirrors, self._db_uid = engine, _Unit(), {}, f"dbservice-{next(_numbers)}"
+        super().__init__(f"{engine.adapter}://", migrate=False, migrate_enabled=False, attempts=1, pool_size=0)
+        for table in metadata.sorted_tables:
+            self._mirror(table)
+
+    def _mirror(self, table: sa.Table) -> None:
+        quote = self._adapter.dialect.quote
+        names = {column.name: _field_name(column.name) for column in table.columns}
+        fields = [self._field(column, names[column.name]) for column in table.columns]
+        name = python_name(table.name, DAL)
+        mirrored = self.define_table(
+            name if _NAMES.match(name) else f"t_{name}", *fields, rname=quote(table.name), table_class=MirroredTable
+        )
+        mirrored._bind(table, names)
+        self._mirrors[table.name] = mirrored
+
+    def _field(self, column: sa.Column[Any], name: str) -> Field:
+        rname = self._adapter.dialect.quote(column.name)
+        if isinstance(column.type, Id):
+            return Field(name, "id", rname=rname)
+        about: dict[str, Any] = {}
+        if column.name in _TIMES:
+            about["default"] = _now
+        elif has_default(column):
+            about["default"] = lambda: default_of(column)
+        if column.name == "updated_at":
+            about["update"] = _now
+        return Field(name, _Typed(column, self._engine), rname=rname, requires=[], notnull=not column.nullable, **about)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._mirrors[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
+
+    def commit(self) -> None:
+        raise RuntimeError("a unit of work commits by returning, and rolls back by raising")
+
+    rollback = commit
+
+    # --- for the worker threads
+
+    def begin_unit(self) -> None:
+        self._unit.running, self._unit.begun = True, False
+
+    def end_unit(self, word: str) -> None:
+        """COMMIT or ROLLBACK what the unit did, if it did anything. Raises the driver's exception."""
+        self._unit.running = False
+        if self._unit.begun:
+            self._unit.begun = False
+            cursor = self._adapter.cursor
+            cursor.execute(word)
+            # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and calls it a success
+            if getattr(cursor, "statusmessage", word) != word:
+                raise RuntimeError("the unit of work went on after a statement had failed: nothing was stored")
+
+    def drop_connection(self) -> None:
+        """Close this thread's connection, in whatever state; the next statement opens a new one."""
+        self._unit.running = self._unit.begun = False
+        connection = self._adapter.held_connection()
+        if connection is not None:
+            self._adapter.set_connection(None)
+            with contextlib.suppress(Exception):
+                connection.close()
+
+    def ping(self) -> None:
+        """Open this thread's connection. Raises the driver's exception."""
+        self._adapter.get_connection()
+
+
+def _field_name(column: str) -> str:
+    if column in ("update_record", "delete_record") or REGEX_PYTHON_KEYWORDS.match(column):
+        return f"{column}_"
+    return python_name(python_name(column, MirroredTable), Row)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

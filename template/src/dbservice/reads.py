@@ -1,0 +1,253 @@
+"""The read path: statements compiled once per engine, run on a bounded set of held `databases` connections.
+
+Each slot holds one `databases` connection open, so a read costs neither a checkout nor a reset; readers wait in line
+(first come, first served), and a connection that was cancelled, timed out or lost is thrown away before its slot is
+given on, so that no slot is ever lost. `transaction()` and `iterate()` of `databases` are never used: they leak."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from databases import Database
+
+from .engines.interface import Engine, Fault
+from .errors import BadValue, NotFound, Unavailable
+from .models import Page, Row
+from .types import ColumnType
+
+R = TypeVar("R", bound=Row)
+Encoder = tuple[str, Any, Callable[[Any], Any] | None, ColumnType | None]
+logger = logging.getLogger(__name__)
+
+
+class Query(Generic[R]):
+    """A SELECT and the row it answers; `query` makes one. Compiled at its first use with an engine, then never again."""
+
+    def __init__(self, row: type[R], statement: sa.Select[Any]) -> None:
+        names = [column.key for column in statement.selected_columns]
+        if tuple(names) != row.columns():
+            raise TypeError(f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}")
+        self.row, self.statement = row, statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def for_engine(self, engine: Engine) -> "_Compiled":
+        return self._compiled.get(engine.name) or self._compiled.setdefault(engine.name, _Compiled(self.statement, engine))
+
+
+def query(row: type[R], statement: sa.Select[Any]) -> Query[R]:
+    """A read that routes run: `statement` selects the columns of `row`, in its order; parameters are `bindparam`s.
+
+    Raises TypeError where the columns differ."""
+    return Query(row, statement)
+
+
+class _Compiled:
+    def __init__(self, statement: sa.Select[Any], engine: Engine) -> None:
+        compiled = statement.compile(dialect=engine.compiler())
+        self.sql = str(compiled)
+        assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
+        self._encoders: list[Encoder] = []
+        self.names = set()
+        for name in compiled.positiontup or ():
+            bind = compiled.binds[name]
+            if bind.expanding:
+                raise TypeError("an IN list has no fixed text: use several queries, or a join")
+            if bind.required:
+                self.names.add(bind.key)
+            column_type = bind.type if isinstance(bind.type, ColumnType) else None
+            encode = engine.to_driver(column_type) if column_type else None
+            self._encoders.append((bind.key, bind.effective_value, encode, column_type))
+        decoders = [
+            (i, decode)
+            for i, column in enumerate(statement.selected_columns)
+            if isinstance(column.type, ColumnType) and (decode := engine.from_driver(column.type))
+        ]
+        self._decoders = decoders
+
+    def arguments(self, values: dict[str, Any]) -> list[Any]:
+        """The driver's arguments, in order. Raises TypeError for a missing or unknown name, BadValue for a bad value."""
+        if values.keys() != self.names:
+            raise TypeError(f"the query takes {sorted(self.names)}, not {sorted(values)}")
+        arguments = []
+        for key, fixed, encode, column_type in self._encoders:
+            value = values[key] if key in values else fixed
+            if encode is not None and column_type is not None and value is not None:
+                try:
+                    value = encode(column_type.check(value))
+                except ValueError as error:
+                    raise BadValue(key, str(error)) from None
+            arguments.append(value)
+        return arguments
+
+    def rows(self, row: type[R], records: Sequence[Sequence[Any]]) -> list[R]:
+        if not self._decoders:
+            return [row(*record) for record in records]
+        answer = []
+        for record in records:
+            values = list(record)
+            for i, decode in self._decoders:
+                if values[i] is not None:
+                    values[i] = decode(values[i])
+            answer.append(row(*values))
+        return answer
+
+
+class _Slot:
+    """One place in the pool: a `databases` connection, entered, or none yet."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.raw: Any = None
+
+
+class ReadPool:
+    """Runs queries, at most `settings.reads` at a time. Used by routes as `reads: Reads`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.size = engine.settings.reads
+        self._database = Database(engine.read_url(), **engine.read_options())
+        self._gate = asyncio.Semaphore(self.size)
+        self._free = [_Slot() for _ in range(self.size)]
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Make the pool usable and prove it with one connection. Raises the driver's exception."""
+        await self._database.connect()
+        await self._run("SELECT 1", ())
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        for slot in self._free:
+            await self._close(slot)
+        if self._closing:
+            await asyncio.wait(self._closing)
+        await self._database.disconnect()
+
+    @property
+    def in_use(self) -> int:
+        """Slots that a read holds now."""
+        return self.size - len(self._free)
+
+    async def one(self, query: Query[R], **values: Any) -> R:
+        """The one row. Raises NotFound when there is none; of several, the first."""
+        row = await self.first(query, **values)
+        if row is None:
+            raise NotFound("There is no such row.")
+        return row
+
+    async def first(self, query: Query[R], **values: Any) -> R | None:
+        """The first row, or None."""
+        rows = await self.all(query, **values)
+        return rows[0] if rows else None
+
+    async def all(self, query: Query[R], **values: Any) -> list[R]:
+        """Every row of the answer: give the statement a limit."""
+        compiled = query.for_engine(self.engine)
+        records = await self._run(compiled.sql, compiled.arguments(values))
+        return compiled.rows(query.row, records)
+
+    async def page(self, query: Query[R], *, limit: int, **values: Any) -> Page[R]:
+        """A page of `limit` rows of a query whose parameter `limit` bounds it and whose first column is the key it is
+        ordered by; `next` is the key to go on after, or None at the end."""
+        rows = await self.all(query, limit=limit + 1, **values)
+        if len(rows) <= limit:
+            return Page(rows, None)
+        del rows[limit:]
+        return Page(rows, getattr(rows[-1], query.row.__struct_fields__[0]))
+
+    async def plain(self, sql: str) -> Sequence[Sequence[Any]]:
+        """The rows of a fixed statement without parameters, as the driver gives them."""
+        return await self._run(sql, ())
+
+    async def healthy(self) -> bool:
+        """Whether the database answers and its node takes work."""
+        return self.engine.healthy(await self._run(self.engine.health_statement, ()))
+
+    async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        if self._gate.locked():
+            try:
+                async with asyncio.timeout(self.engine.limits.acquire):
+                    await self._gate.acquire()
+            except TimeoutError:
+                raise Unavailable("Too many reads are waiting for a connection.") from None
+        else:
+            await self._gate.acquire()
+        slot = self._free.pop()
+        fresh = slot.raw is None
+        try:
+            try:
+                async with asyncio.timeout(self.engine.limits.statement):
+                    if fresh:
+                        await self._open(slot)
+                    return await self.engine.fetch(slot.raw, sql, arguments)
+            except Exception as error:
+                # a held connection whose server went away while nobody looked: a read may simply be run again
+                if fresh or self.engine.fault(error) is not Fault.LOST:
+                    raise
+                await self._close(slot)
+                async with asyncio.timeout(self.engine.limits.statement):
+                    await self._open(slot)
+                    return await self.engine.fetch(slot.raw, sql, arguments)
+        except BaseException as error:
+            # whatever state the driver is in, the next reader gets a new connection
+            self._discard(slot)
+            slot = _Slot()
+            if isinstance(error, Exception):
+                raise self._problem(error) from error
+            raise
+        finally:
+            self._free.append(slot)
+            self._gate.release()
+
+    def _problem(self, error: Exception) -> Exception:
+        if isinstance(error, TimeoutError):
+            return Unavailable("The database took too long to answer.")
+        match self.engine.fault(error):
+            case Fault.VALUE:
+                return BadValue("a parameter", "does not fit its column")
+            case Fault.OTHER:
+                return error
+            case fault:
+                logger.warning("read failed: %s (%s)", fault.value, type(error).__name__)
+                return Unavailable("The database does not answer." if fault is not Fault.TIMEOUT else
+                                   "The database took too long to answer.")
+
+    async def _open(self, slot: _Slot) -> None:
+        # `databases` keeps one connection per task: a task of its own gives this slot one of its own
+        async def enter() -> Any:
+            return await self._database.connection().__aenter__()
+
+        opening = asyncio.ensure_future(enter())
+        try:
+            slot.connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._opened_for_nobody)
+            raise
+        slot.raw = slot.connection.raw_connection
+        await self.engine.open_reader(slot.raw)
+
+    def _opened_for_nobody(self, opening: "asyncio.Future[Any]") -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            slot = _Slot()
+            slot.connection = opening.result()
+            slot.raw = slot.connection.raw_connection
+            self._discard(slot)
+
+    def _discard(self, slot: _Slot) -> None:
+        task = asyncio.ensure_future(self._close(slot))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close(self, slot: _Slot) -> None:
+        connection, raw, slot.connection, slot.raw = slot.connection, slot.raw, None, None
+        if connection is None:
+            return
+        try:
+            await self.engine.abort_reader(raw)
+            async with asyncio.timeout(self.engine.limits.connect):
+                await connection.__aexit__()
+        except Exception as error:
+            logger.warning("a read connection did not close cleanly: %s", type(error).__name__)

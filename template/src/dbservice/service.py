@@ -1,0 +1,119 @@
+"""What the platform must know of a service, and the service while it runs."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+
+import sqlalchemy as sa
+from fastapi import APIRouter, FastAPI
+
+from . import logs, migrations, startup
+from .engines import Engine, engine_of
+from .errors import StartupError
+from .http.app import create_app
+from .http.metrics import Metrics
+from .limits import Limits
+from .reads import ReadPool
+from .settings import Settings
+from .writes import WritePool
+
+
+class Service:
+    """A service: its name, the tables it owns, its routers. `app` is the ASGI application.
+
+    `root` is the folder that holds `migrations/`; if not given, two above the package that calls."""
+
+    def __init__(
+        self,
+        name: str,
+        tables: sa.MetaData,
+        routers: Sequence[APIRouter] = (),
+        *,
+        description: str = "",
+        schema: str = "public",
+        version: str = "1",
+        limits: Limits | None = None,
+        root: Path | None = None,
+    ) -> None:
+        self.name, self.tables, self.routers = name, tables, list(routers)
+        self.description, self.schema, self.version = description, schema, version
+        self.limits = limits or Limits()
+        self.package = name.replace("-", "_")
+        self.version_table = f"alembic_version_{self.package}"
+        if root is None:
+            root = Path(inspect.stack()[1].filename).resolve().parents[2]
+        self.migrations = root / "migrations"
+
+    def engine(self, settings: Settings) -> Engine:
+        """The engine that the settings name, with this service's schema, name and limits."""
+        return engine_of(settings, schema=self.schema, application=self.name, limits=self.limits)
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """The ASGI application; it starts what it needs in its lifespan, unless a server has done so already."""
+
+        @asynccontextmanager
+        async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+            if getattr(app.state, "running", None) is not None:
+                yield
+                return
+            settings = Settings.load()
+            logs.configure(settings)
+            async with self.running(settings):
+                yield
+
+        return create_app(
+            title=self.name,
+            description=self.description,
+            version=self.version,
+            routers=self.routers,
+            limits=self.limits,
+            lifespan=lifespan,
+        )
+
+    @asynccontextmanager
+    async def running(self, settings: Settings) -> AsyncIterator["Running"]:
+        """The service, started: it waits for the database, checks the revision, opens both pools; and closes them.
+
+        Raises StartupError with a sentence."""
+        engine = self.engine(settings)
+        await asyncio.to_thread(startup.wait_for_database, engine)
+        revision = await asyncio.to_thread(startup.checked_revision, self, engine)
+        running = Running(self, engine, revision)
+        try:
+            await running.reads.start()
+        except Exception as error:
+            raise StartupError(f"Reads from {settings.target} fail: {startup.sentence(engine, error)}") from error
+        running.writes.start()
+        self.app.state.running = running
+        try:
+            yield running
+        finally:
+            running.draining = True
+            self.app.state.running = None
+            await running.writes.stop()
+            await running.reads.stop()
+
+
+class Running:
+    """A started service: its engine, its pools, the revision it found, whether it is about to stop."""
+
+    def __init__(self, service: Service, engine: Engine, revision: str | None) -> None:
+        self.service, self.engine, self.revision = service, engine, revision
+        self.reads = ReadPool(engine)
+        self.writes = WritePool(engine, service.tables)
+        self.metrics = Metrics(self.reads, self.writes)
+        self.draining = False
+
+    async def not_ready(self) -> str:
+        """Why the service cannot work now, in a sentence; empty when it can. Raises what a read raises."""
+        if not await self.reads.healthy():
+            return "The database node is not part of its cluster."
+        if self.revision is None:
+            return ""
+        rows = await self.reads.plain(f"SELECT version_num FROM {self.service.version_table}")
+        found = str(rows[0][0]) if rows else None
+        return migrations.why_not(self.service, found, started=True)

@@ -1,0 +1,271 @@
+"""The environment, read here and nowhere else: what is wrong or missing stops the start with one line."""
+
+import ipaddress
+import os
+import re
+import ssl
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from math import ceil
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+# With SQLite there is no server: what describes one is not even looked at.
+SERVER = re.compile("(MIGRATE_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
+DEFAULTS = {"postgresql": ("localhost", 5432), "mysql": ("localhost", 3306), "sqlite": ("", 0)}
+
+# What Kubernetes puts into X_PORT by itself, in every pod beside a Service named "x".
+LINK = re.compile("(tcp|udp|sctp)://")
+
+# What people write elsewhere, as a value and as the end of a variable's name.
+VALUES = {"postgres": "postgresql", "mariadb": "mysql", "galera": "mysql", "sqlite3": "sqlite"}
+VALUES |= {"verify-ca": "verify-full", "prefer": "require", "warn": "warning", "critical": "error"}
+NAMES = {"PASSWORD": "PASS", "PWD": "PASS", "USERNAME": "USER", "HOSTNAME": "HOST", "SERVER": "HOST"}
+NAMES |= {"DATABASE": "NAME", "ENGINE": "TYPE", "POOL": "POOL_SIZE", "RETRIES": "MAX_RETRIES"}
+
+
+class SettingsError(Exception):
+    """One line: each wrong variable, what it holds (never a secret) and what is allowed."""
+
+
+def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores this process may use: in a container its limit, not the machine's."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = map(int, limit.read_text().split())
+    except (OSError, ValueError):  # no such file, or "max"
+        return count
+    return max(1, min(count, ceil(quota / period)))
+
+
+def _text(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it has a control character")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        return value if re.fullmatch(r"[\w.-]+", value) else str(ipaddress.IPv6Address(value))
+    except ValueError:  # its own text repeats the value, and that may be a URL with a password
+        raise ValueError("it is neither") from None
+
+
+Text = Annotated[str, AfterValidator(_text), Field(description="printable text")]
+Host = Annotated[str, AfterValidator(_host), Field(description="a host's name or address, without a port")]
+Port = Annotated[int, Field(ge=1, le=65535, description="a whole number from 1 to 65535")]
+Secret = Annotated[SecretStr, Field(description="a password, here or in the file that {}_FILE names")]
+Engine = Annotated[Literal["postgresql", "mysql", "sqlite"], BeforeValidator(str.lower)]
+SslMode = Annotated[Literal["disable", "require", "verify-full"], BeforeValidator(str.lower)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
+LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
+
+
+class Settings(BaseSettings):
+    """Each attribute is the variable of its name; the description is what every message says is allowed."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, alias_generator=str.upper, hide_input_in_errors=True, validate_default=False
+    )
+
+    db_type: Engine = Field(description="postgresql, mysql or sqlite")
+    db_host: Host = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][0])
+    db_port: Port = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][1])
+    db_name: Text = Field(description="the database's name, with DB_TYPE=sqlite the path of its file")
+    db_user: Text = Field(description="the account's name")
+    db_pass: Secret
+    db_pool_size: Annotated[int, Field(ge=2, le=1000, description="a whole number from 2 to 1000")] = Field(
+        default_factory=lambda: min(2 * cores() + 1, 1000)
+    )
+    db_max_retries: int = Field(5, ge=0, description="a whole number, 0 or more")
+    db_retry_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
+    db_ssl_mode: SslMode = Field("disable", description="disable, require or verify-full")
+    db_ssl_ca: Path | None = Field(None, description="a PEM file, with DB_SSL_MODE=verify-full")
+    db_read_host: Host = Field(default_factory=lambda known: known["db_host"])
+    db_read_port: Port = Field(default_factory=lambda known: known["db_port"])
+    migrate_db_user: Text = ""
+    migrate_db_pass: Secret = Field(SecretStr(""), validate_default=True)
+    cache_host: Host = ""
+    cache_port: Port = 6379
+    cache_user: Text = ""
+    cache_pass: Secret = SecretStr("")
+    log_level: LogLevel = Field("info", description="debug, info, warning or error")
+    log_format: LogFormat = Field("text", description="text or json")
+    host: Host = "127.0.0.1"
+    port: Port = 8000
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """What `environ` (the process's own, if not given) holds, or a SettingsError."""
+        values, wrong = _read(os.environ if environ is None else environ)
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            for each in error.errors():
+                name = str(each["loc"][0]).upper()  # a default is located by its attribute
+                if each["type"] != "default_factory_not_called":  # that one waits for the wrong one
+                    wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
+        if wrong:
+            raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
+        return settings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: object,
+        **__: object,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # load() hands everything in: no .env file, nothing read a second time
+
+    @field_validator("db_name")
+    @classmethod
+    def _name(cls, value: str, info: ValidationInfo) -> str:
+        if "://" in value:
+            raise ValueError("it is a URL")
+        if info.data.get("db_type") != "sqlite":
+            return value
+        if value.startswith((":memory:", "file:")):
+            raise ValueError("in memory each connection would have an empty database of its own")
+        path = Path(value).absolute()
+        if path.is_dir() or not path.parent.is_dir():
+            raise ValueError("it is a folder" if path.is_dir() else "its folder does not exist")
+        return str(path)
+
+    @field_validator("db_ssl_ca")
+    @classmethod
+    def _ca(cls, value: Path, info: ValidationInfo) -> Path:
+        if info.data.get("db_ssl_mode", "verify-full") != "verify-full":
+            raise ValueError(f"with DB_SSL_MODE={info.data['db_ssl_mode']} nothing would be verified")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+        except ssl.SSLError:
+            raise ValueError("it holds no certificate") from None
+        except OSError as error:
+            raise ValueError(f"it cannot be read: {error.strerror}") from None
+        return value.absolute()
+
+    @field_validator("migrate_db_pass")
+    @classmethod
+    def _pair(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        user = info.data.get("migrate_db_user", value)
+        if user and not value:
+            raise PydanticCustomError("missing", "")
+        if value and not user:
+            raise ValueError("without MIGRATE_DB_USER it opens nothing")
+        return value
+
+    @property
+    def writes(self) -> int:
+        return 1 if self.db_type == "sqlite" else self.db_pool_size // 2
+
+    @property
+    def reads(self) -> int:
+        return self.db_pool_size - self.writes
+
+    @property
+    def target(self) -> str:
+        """The database in one line for messages: without a password, and not for connecting."""
+        if self.db_type == "sqlite":
+            return f"sqlite:///{self.db_name}"
+        host = f"[{self.db_host}]" if ":" in self.db_host else self.db_host
+        return f"{self.db_type}://{self.db_user}@{host}:{self.db_port}/{self.db_name}"
+
+    def for_migration(self) -> Self:
+        """The same database, as the account that may change the schema where one is given."""
+        if not self.migrate_db_user:
+            return self
+        return self.model_copy(update={"db_user": self.migrate_db_user, "db_pass": self.migrate_db_pass})
+
+
+VARIABLES = tuple(name.upper() for name in Settings.model_fields)
+SECRETS = {name for name in VARIABLES if name.endswith("_PASS")}
+
+
+def _read(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Every variable that is set and not empty, and a sentence for each that cannot even be read."""
+    sqlite = environ.get("DB_TYPE", "").lower() == "sqlite"
+    ignored = {name for name in VARIABLES if sqlite and SERVER.fullmatch(name)}
+    for place in ("DB_READ", "CACHE"):
+        if LINK.match(environ.get(f"{place}_PORT", "")) and not environ.get(f"{place}_HOST"):
+            ignored.add(f"{place}_PORT")  # nobody asked for it: there just is a Service of that name
+    values = {"DB_USER": "", "DB_PASS": ""} if sqlite else {}
+    wrong: dict[str, str] = {}
+    for name in (name for name in VARIABLES if name not in ignored):
+        value = environ.get(name, "")
+        if name in SECRETS:
+            try:
+                value = _secret(name, value, environ.get(f"{name}_FILE", ""))
+            except ValueError as error:
+                wrong[name] = str(error)
+        if value:
+            values[name] = value
+    for name, value in environ.items():
+        meant = _meant(name)
+        if meant and value and not LINK.match(value) and meant not in values and meant not in ignored:
+            wrong.setdefault(meant, f"{name} is not read: did you mean {meant}?")
+    return values, wrong
+
+
+def _secret(name: str, value: str, file: str) -> str:
+    """A secret from its variable or its file; no message holds any of it."""
+    if value and file:
+        raise ValueError(f"{name} and {name}_FILE are both set: allowed is one of the two")
+    allowed = "allowed is a readable file that holds the password, in UTF-8"
+    try:
+        if not file:
+            value.encode()  # a byte that is not UTF-8 fails here and not in a driver
+            return value
+        value = re.sub(r"\r?\n\Z", "", Path(file).read_bytes().decode())
+    except OSError as error:
+        # Somebody may have put the password itself here: only what is plainly a path is shown.
+        shown = repr(file) if file.startswith(("/", "./", "../")) else "a file"
+        raise ValueError(f"{name}_FILE names {shown}, {error.strerror}: {allowed}") from None
+    except UnicodeError:
+        raise ValueError(f"{name}{'_FILE' * bool(file)} is not in UTF-8: {allowed}") from None
+    if not value or "\0" in value:
+        raise ValueError(f"{name}_FILE names a file that {'holds a NUL' if value else 'is empty'}: {allowed}")
+    return value
+
+
+def _meant(name: str) -> str | None:
+    """The variable that somebody who wrote `name` had in mind, if there is one."""
+    found = re.fullmatch("(MIGRATE_DB_|DB_|CACHE_)(?!TEST_)(.+?)(_FILE)?", name)
+    if not found or name in VARIABLES or name.removesuffix("_FILE") in SECRETS:
+        return None
+    known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]
+    near = get_close_matches(NAMES.get(found[2], found[2]), known, n=1, cutoff=0.75)
+    return found[1] + near[0] if near else None
+
+
+def _sentence(name: str, value: str, error: ErrorDetails) -> str:
+    allowed = (Settings.model_fields[name.lower()].description or "").format(name)
+    if error["type"] == "missing":
+        return f"{name} is not set or is empty: allowed is {allowed}"
+    why = ""
+    if LINK.match(value) and name.endswith("_PORT"):
+        why = f'Kubernetes sets it so beside a Service named "{name[:-5].lower()}": set {name} in the pod'
+    elif value.lower() in VALUES and error["type"] == "literal_error":
+        why = f"for {value} write {VALUES[value.lower()]}"
+    elif error["type"] == "value_error":
+        why = str(error["ctx"]["error"])
+    shown = repr(value[:100])
+    if name in SECRETS:
+        shown = "a value not shown"
+    elif "@" in value or ("://" in value and not LINK.match(value)):  # a whole URL has a password in it
+        shown = "a value not shown, for its @ or ://"
+    return f"{name} holds {shown}: allowed is {allowed}" + f" ({why})" * bool(why)

@@ -1,0 +1,6 @@
+"""What a service's own tests use: real servers, a migrated database, a client, example values."""
+
+from .examples import example, make
+from .plugin import tables
+
+__all__ = ["example", "make", "tables"]

@@ -1,0 +1,204 @@
+"""The write path: units of work on a bounded set of threads, each with its own connection of the one DAL.
+
+A unit of work is a plain function of the DAL: it commits by returning and rolls back by raising. It is run again as a
+whole where the engine says that it was rolled back (deadlock, conflict between nodes) or the connection was gone before
+anything could be committed; never when the outcome is unknown."""
+
+import asyncio
+import contextvars
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+from .engines.interface import Engine, Fault
+from .errors import BadValue, Conflict, OutcomeUnknown, Problem, Unavailable
+from .mirror import DAL
+
+P = ParamSpec("P")
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class _Job:
+    """One unit of work on its way: taken by a thread, or given up by who waits for it, whichever comes first."""
+
+    __slots__ = ("arguments", "context", "function", "future", "loop", "taken")
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self.function, self.arguments = function, (arguments, keywords)
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.context = contextvars.copy_context()
+        self.taken = threading.Lock()
+
+    def take(self) -> bool:
+        """Whether the caller is the first to ask."""
+        return self.taken.acquire(blocking=False)
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            if error is not None:
+                logger.warning("a unit of work nobody waits for any more failed: %s", type(error).__name__)
+        elif error is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class WritePool:
+    """Runs units of work, at most `engine.writers` at a time. Used by routes as `writes: Writes`."""
+
+    def __init__(self, engine: Engine, metadata: sa.MetaData) -> None:
+        self.engine = engine
+        self.size = engine.writers
+        self.db = DAL(engine, metadata)
+        self._limit = self.size * engine.limits.queue + self.size
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self.in_flight = 0
+
+    def start(self) -> None:
+        """Start the threads; each opens its connection with its first unit of work."""
+        self._threads = [threading.Thread(target=self._serve, name=f"writes-{i}", daemon=True) for i in range(self.size)]
+        for thread in self._threads:
+            thread.start()
+
+    async def stop(self) -> None:
+        """Finish what is in flight, then close every connection."""
+        for _ in self._threads:
+            self._queue.put(None)
+        deadline = time.monotonic() + self.engine.limits.drain
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        self._threads = []
+
+    async def run(self, function: Callable[Concatenate[DAL, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function(db, *args)` as one unit of work on a thread, and answer what it returns.
+
+        Raises what it raises; Conflict, BadValue for what the database refuses; Unavailable when nothing was stored
+        because the database is away or too busy; OutcomeUnknown when nobody can say."""
+        if self.in_flight >= self._limit:
+            raise Unavailable("Too many writes are waiting.")
+        job = _Job(function, args, kwargs)
+        self.in_flight += 1
+        job.future.add_done_callback(self._done)
+        self._queue.put(job)
+        try:
+            async with asyncio.timeout(self.engine.limits.write):
+                result: T = await asyncio.shield(job.future)
+                return result
+        except TimeoutError:
+            if job.take():
+                job.future.cancel()
+                raise Unavailable("The write waited too long for its turn; nothing was stored.") from None
+            raise OutcomeUnknown("The write takes too long; it may still be stored: look before trying again.") from None
+        except asyncio.CancelledError:
+            if job.take():
+                job.future.cancel()
+            raise
+
+    def _done(self, future: "asyncio.Future[Any]") -> None:
+        self.in_flight -= 1
+        if not future.cancelled():
+            future.exception()  # seen: nobody may be waiting any more
+
+    # --- on the threads
+
+    def _serve(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if not job.take():
+                continue
+            arguments, keywords = job.arguments
+            result, error = None, None
+            try:
+                result = job.context.run(self._unit_of_work, job.function, arguments, keywords)
+            except BaseException as raised:
+                error = raised
+            try:
+                job.loop.call_soon_threadsafe(job.finish, result, error)
+            except RuntimeError:
+                logger.warning("a unit of work ended after its event loop")
+            del job, result, error
+        self.db.drop_connection()
+
+    def _unit_of_work(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        attempt, lost = 1, False
+        while True:
+            try:
+                return self._attempt(function, arguments, keywords)
+            except _Again as again:
+                # a connection is given one second chance: it may have died long before, unused
+                if again.fault is Fault.LOST and lost or attempt >= self.engine.limits.attempts:
+                    raise again.problem from again.__cause__
+                lost = again.fault is Fault.LOST
+                logger.info("unit of work tried again: %s", again.fault.value)
+                if not lost:
+                    time.sleep(random.uniform(0, 0.01 * 2**attempt))
+                attempt += 1
+
+    def _attempt(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        db = self.db
+        db.begin_unit()
+        try:
+            result = function(db, *arguments, **keywords)
+        except BaseException as error:
+            self._roll_back()
+            raise self._meaning(error) from error
+        try:
+            db.end_unit("COMMIT")
+        except BaseException as error:
+            db.drop_connection()
+            fault = self.engine.fault(error)
+            if fault in (Fault.LOST, Fault.TIMEOUT):
+                raise OutcomeUnknown(
+                    "The connection was lost while storing; it may have been stored: look before trying again."
+                ) from error
+            raise self._meaning(error) from error
+        return result
+
+    def _roll_back(self) -> None:
+        try:
+            self.db.end_unit("ROLLBACK")
+        except Exception:
+            self.db.drop_connection()
+
+    def _meaning(self, error: BaseException) -> BaseException:
+        if isinstance(error, Problem):
+            return error
+        fault = self.engine.fault(error)
+        match fault:
+            case Fault.DUPLICATE:
+                return Conflict(f"Another row has this value already{self._where(error)}.")
+            case Fault.REFERENCE:
+                return Conflict(f"A row that this one names does not exist, or is still named by others{self._where(error)}.")
+            case Fault.VALUE:
+                return BadValue(self.engine.columns_of(error) or "a value", "is not one that the column takes")
+            case Fault.RETRY:
+                return _Again(fault, Unavailable("The rows are in use by others; nothing was stored."))
+            case Fault.LOST:
+                self.db.drop_connection()
+                return _Again(fault, Unavailable("The database went away; nothing was stored."))
+            case Fault.TIMEOUT:
+                return Unavailable("The database took too long; nothing was stored.")
+            case Fault.STARTING | Fault.DENIED | Fault.MISSING:
+                self.db.drop_connection()
+                return Unavailable("The database cannot be reached; nothing was stored.")
+        return error
+
+    def _where(self, error: BaseException) -> str:
+        name = self.engine.columns_of(error)
+        return f" ({name})" if name else ""
+
+
+class _Again(Exception):
+    """The unit of work may be run again; `problem` is what to say if it is not."""
+
+    def __init__(self, fault: Fault, problem: Problem) -> None:
+        super().__init__(fault.value)
+        self.fault, self.problem = fault, problem

@@ -1,0 +1,1 @@
+"""The service: what it owns, what it may touch, what it answers."""

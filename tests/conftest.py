@@ -1,0 +1,34 @@
+"""Tests of the platform where it lies: the specimen service on every engine, on real servers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dbservice.service import Service
+from dbservice.settings import Settings
+from dbservice.testing import servers
+from dbservice.testing.plugin import fresh_database
+
+from .specimen import specimen
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """The specimen."""
+    return specimen(tmp_path_factory.mktemp("specimen"))
+
+
+@pytest.fixture(scope="session")
+def migrated(service: Service, settings: Settings) -> Settings:
+    """The settings of a database that holds the specimen's tables."""
+    engine = service.engine(settings).sqlalchemy()
+    service.tables.create_all(engine)
+    engine.dispose()
+    return settings
+
+
+@pytest.fixture
+def private_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[servers.Database]:
+    """A new, empty database of the engine that the test is parametrized with (`indirect`)."""
+    with fresh_database(request.param, tmp_path) as made:
+        yield made

