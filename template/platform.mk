@@ -37,7 +37,7 @@ migrate: .venv var ## bring the database's schema up to date
 	@$(BIN)/python -m $(PACKAGE) migrate
 
 revision: .venv var ## write a migration for what changed in tables.py (m="what changed")
-	@$(if $(m),,$(error say what changes: make revision m="add a column"))$(BIN)/python -m $(PACKAGE) revision "$$m"
+	@$(if $(m),,$(error say what changes: make revision m="add a column"))$(BIN)/python -m $(PACKAGE) revision -m "$$m"
 
 update: ## take over what is new in the template
 	@sh scripts/bootstrap.sh copier update --skip-answered

@@ -1,20 +1,36 @@
 """The log: one record a line, for people or for machines, and never a parameter of a statement."""
 
+import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dbservice.logs import QUIET, UVICORN, Stderr, access_log, configure
-from dbservice.settings import Settings
 from pydantic import SecretStr
 
+from dbservice.logs import QUIET, UVICORN, Stderr, access_log, configure, instant
+from dbservice.settings import Settings
+
 Lines = list[dict[str, object]]
+TELLTALES = [
+    "databases",
+    "pydal",
+    "pyDAL",
+    "aiosqlite",
+    "aiomysql",
+    "asyncpg",
+    "asyncio",
+    "sqlalchemy",
+    "sqlalchemy.engine.Engine",
+    "multipart",
+]
 INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 
 
@@ -52,6 +68,17 @@ def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         "rows": 3,
         "kind": None,
     }
+
+
+def test_the_time_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        record = logging.makeLogRecord({"created": 1700000000.25})
+        assert instant(record) == "2023-11-14T22:13:20.250000Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_extra_field_is_always_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +138,7 @@ def test_the_level(capsys: pytest.CaptureFixture[str], level: str, said: int) ->
     assert len(lines(capsys)) == 2 * said
 
 
-@pytest.mark.parametrize("name", [*sorted(QUIET), "databases.x", "sqlalchemy.engine.Engine", "pydal.base"])
+@pytest.mark.parametrize("name", TELLTALES)
 @pytest.mark.parametrize("own_level", [logging.NOTSET, logging.DEBUG])
 def test_what_logs_parameters_is_quiet(capsys: pytest.CaptureFixture[str], name: str, own_level: int) -> None:
     configure(settings("debug"))
@@ -155,12 +182,9 @@ create_engine("sqlite://").connect().execute(text("SELECT :x"), {"x": "geheim"})
 logging.getLogger("mine").debug("said")
 """
     for form, shown in [("plain", True), ("configured", False)]:
-        ran = subprocess.run(
-            [sys.executable, "-c", code, form, str(tmp_path / "x.db")],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        command = [sys.executable, "-c", code, form, str(tmp_path / "x.db")]
+        environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
         assert ("geheim" in ran.stderr) is shown and "said" in ran.stderr and not ran.stdout
 
 
@@ -169,6 +193,9 @@ def test_uvicorn_takes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
     from uvicorn import Config
 
     Config("x:y")
+    configure(settings("error"))
+    logging.getLogger("uvicorn.error").info("m")
+    assert lines(capsys) == []
     configure(settings())
     arguments = ("127.0.0.1:1", "GET", "/v1/users?a=b", "1.1", 200)
     logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', *arguments)
@@ -209,6 +236,13 @@ def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> No
     assert len(lines(capsys)) == 1
     handlers = logging.getLogger().handlers
     assert other in handlers and sum(isinstance(each, Stderr) for each in handlers) == 1, "pytest's stay"
+
+
+def test_the_stream_is_the_one_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(settings(form="text"))
+    monkeypatch.setattr(sys, "stderr", later := io.StringIO())
+    logging.getLogger("mine").info("m")
+    assert "mine: m" in later.getvalue()
 
 
 def test_a_warning_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from dbservice import settings as module
-from dbservice.settings import VARIABLES, Settings, SettingsError, cores
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dbservice import settings as module
+from dbservice.settings import VARIABLES, Settings, SettingsError, cores
 
 SERVER = {"DB_TYPE": "postgresql", "DB_NAME": "app", "DB_USER": "app-rw", "DB_PASS": "geheim-1"}
 HARD = "p@ss/w:rd%1#x é"
@@ -50,7 +52,8 @@ def certificate(tmp_path: Path) -> Path:
 
 
 OTHERS = """
-    DB_TEST_URL DB_TEST_HOST DB_BACKUP_DIR DB_ROOT_CERT DB_SCHEMA DB_URL DB_NAMESPACE DBHOST
+    DB_TEST_URL DB_TEST_HOST DB_TEST_NAME DB_BACKUP_DIR DB_ROOT_CERT DB_SCHEMA DB_URL DB_NAMESPACE
+    DBHOST
     LOG_FILE db_password
     DB_SERVICE_HOST DB_SERVICE_PORT DB_SERVICE_PORT_PG DB_PORT_5432_TCP DB_PORT_5432_TCP_PROTO
     DB_PORT_5432_TCP_PORT DB_PORT_5432_TCP_ADDR DB_READ_SERVICE_HOST MIGRATE_DB_HOST
@@ -307,6 +310,12 @@ def test_no_message_and_no_traceback_shows_a_secret(wrong: dict[str, str]) -> No
         pytest.fail("taken")
 
 
+def test_pydantics_own_message_shows_no_secret() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"DB_PASS": 1, "DB_PORT": "geheim"})
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_password_of_a_process_that_is_not_utf8() -> None:
     code = (
         "from dbservice.settings import *\ntry: Settings.load()\nexcept SettingsError as error: print(error)"
@@ -333,7 +342,7 @@ def test_sqlite_does_not_look_at_a_server(tmp_path: Path) -> None:
     plain = {"DB_TYPE": "SQLite", "DB_NAME": str(tmp_path / "app.db")}
     server = {"DB_HOST": "a b", "DB_PORT": "tcp://10.0.0.1:5432", "DB_USER": "x", "DB_PASS_FILE": "/nowhere"}
     server |= {"DB_SSL_MODE": "on", "DB_SSL_CA": "/nowhere", "DB_READ_HOST": "/", "DB_READ_PORT": "x"}
-    server |= {"MIGRATE_DB_USER": "m", "DB_PASSWORD": "x"}
+    server |= {"MIGRATE_DB_USER": "m", "DB_PASSWORD": "x", "DB_SSLMODE": "x"}
     assert Settings.load(plain | server) == Settings.load(plain)
 
 
@@ -409,8 +418,12 @@ def test_a_misspelt_variable_is_refused(written: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS.split())
-def test_what_others_set_is_not_ours(name: str) -> None:
+def test_what_others_set_is_no_misspelling(name: str) -> None:
     assert Settings.load(SERVER | {name: "x"}) == Settings.load(SERVER)
+
+
+def test_an_empty_misspelling_says_nothing() -> None:
+    assert Settings.load(SERVER | {"DB_POOLSIZE": ""}) == Settings.load(SERVER)
 
 
 def test_kubernetes_service_links() -> None:

@@ -36,7 +36,9 @@ def main(service: "Service", arguments: Sequence[str] | None = None) -> int:
 
 def _parser(service: "Service") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"python -m {service.package}", description=service.description, epilog="Settings come from the environment."
+        prog=f"python -m {service.package}",
+        description=service.description,
+        epilog="Settings come from the environment.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer HTTP until SIGTERM")
@@ -44,7 +46,9 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, help="port to listen on (PORT, 8000)")
     serve.set_defaults(command=_serve)
     migrate = commands.add_parser("migrate", help="bring the tables to the newest revision")
-    migrate.add_argument("--to", metavar="REVISION", help="to this revision instead, back too; `base`: to no tables")
+    migrate.add_argument(
+        "--to", metavar="REVISION", help="to this revision instead, back too; `base`: to no tables"
+    )
     migrate.set_defaults(command=_migrate)
     revision = commands.add_parser("revision", help="write the migration for what changed in tables.py")
     revision.add_argument("-m", "--message", required=True, help="what it does, in a few words")
@@ -124,7 +128,11 @@ def _migrate(service: "Service", options: Any) -> int:
 
 def _revision(service: "Service", options: Any) -> int:
     path = migrations.revise(service, options.message)
-    print(f"Wrote {path}: read it, then `make migrate`." if path else "tables.py holds nothing new: no revision written.")
+    print(
+        f"Wrote {path}: read it, then `make migrate`."
+        if path
+        else "tables.py holds nothing new: no revision written."
+    )
     return 0
 
 
@@ -135,5 +143,8 @@ def _check(service: "Service", options: Any) -> int:
     for difference in found:
         print(difference)
     if found:
-        print('The database and tables.py differ: write a revision with `make revision m="..."`.', file=sys.stderr)
+        print(
+            'The database and tables.py differ: write a revision with `make revision m="..."`.',
+            file=sys.stderr,
+        )
     return 1 if found else 0

@@ -29,7 +29,9 @@ def run(service: "Service") -> None:
     connection = context.config.attributes.get("connection")
     if connection is None:
         raise CommandError(f"use `python -m {service.package} migrate` or `revision`: they know the database")
-    context.configure(connection=connection, target_metadata=service.tables, **_options(service, connection.dialect))
+    context.configure(
+        connection=connection, target_metadata=service.tables, **_options(service, connection.dialect)
+    )
     with context.begin_transaction():
         context.run_migrations()
 
@@ -74,19 +76,27 @@ def upgrade(service: "Service", engine: Engine, revision: str = "head") -> None:
 def move(service: "Service", engine: Engine, revision: str) -> None:
     """Take the database to `revision`, forward or back ("base": to no tables), under the lock."""
     with _locked(service, engine), _connected(engine) as connection:
-        found = MigrationContext.configure(connection, opts={"version_table": service.version_table}).get_current_revision()
+        found = MigrationContext.configure(
+            connection, opts={"version_table": service.version_table}
+        ).get_current_revision()
         connection.rollback()
         script = ScriptDirectory.from_config(_config(service))
         older = {each.revision for each in script.iterate_revisions(found, "base")} if found else set()
         back = revision == "base" or revision in older
-        _alembic(service, connection, lambda config: (command.downgrade if back else command.upgrade)(config, revision))
+        _alembic(
+            service,
+            connection,
+            lambda config: (command.downgrade if back else command.upgrade)(config, revision),
+        )
 
 
 def differences(service: "Service", engine: Engine) -> list[Any]:
     """What autogenerate would still change: empty when the revisions and `tables.py` agree."""
     with _connected(engine) as connection:
         options = _options(service, connection.dialect)
-        migration = MigrationContext.configure(connection, opts={**options, "target_metadata": service.tables})
+        migration = MigrationContext.configure(
+            connection, opts={**options, "target_metadata": service.tables}
+        )
         found: list[Any] = compare_metadata(migration, service.tables)
     return found
 

@@ -14,7 +14,7 @@ import itertools
 import re
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pydal
 import sqlalchemy as sa
@@ -41,7 +41,9 @@ class _OurConnections:
     """Mixed into PyDAL's adapters: connections come from the engine, a unit of work opens itself with its first
     statement, and its end is checked."""
 
-    check_active_connection = False  # a lost connection shows at the first statement; no SELECT 1 is needed to tell
+    check_active_connection = (
+        False  # a lost connection shows at the first statement; no SELECT 1 is needed to tell
+    )
     db: "DAL"
     _number: int
 
@@ -190,7 +192,9 @@ class MirroredTable(Table):  # type: ignore[misc]
         for name, value in values.items():
             if value is None and not self._source.columns[name].nullable:
                 raise BadValue(name, "must not be null")
-        changed = self._db(self.id == row_id).update(**{names[column]: value for column, value in values.items()})
+        changed = self._db(self.id == row_id).update(
+            **{names[column]: value for column, value in values.items()}
+        )
         return self.get(row_id) if changed else None
 
     def remove(self, row_id: int) -> bool:
@@ -206,7 +210,9 @@ class MirroredTable(Table):  # type: ignore[misc]
         self._field_of = {column: self[field] for column, field in names.items()}
         self._written = [column for column in source.columns if column.name != "id"]
         # the types in which several Python values mean one: what is answered is what is read later
-        self._canonical = [c for c in self._written if isinstance(c.type, Numeric | Float | Timestamp | Time | Binary)]
+        self._canonical = [
+            c for c in self._written if isinstance(c.type, Numeric | Float | Timestamp | Time | Binary)
+        ]
 
     def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
         self._refuse(values.keys() - set(self.fields))  # PyDAL drops an unknown name without a word
@@ -233,14 +239,19 @@ class DAL(pydal.DAL):  # type: ignore[misc]
 
     `db[table]` is the PyDAL table of a SQLAlchemy table; `db.users` works too where PyDAL allows the name."""
 
-    execution_handlers: list[Any] = []  # PyDAL's own keeps the last hundred statements, with their values
+    execution_handlers: ClassVar[
+        list[Any]
+    ] = []  # PyDAL's own keeps the last hundred statements, with their values
 
     def __new__(cls, engine: Engine, metadata: sa.MetaData) -> "DAL":
         return object.__new__(cls)  # PyDAL's keeps every DAL alive in its thread
 
     def __init__(self, engine: Engine, metadata: sa.MetaData) -> None:
-        self._engine, self._unit, self._mirrors, self._db_uid = engine, _Unit(), {}, f"dbservice-{next(_numbers)}"
-        super().__init__(f"{engine.adapter}://", migrate=False, migrate_enabled=False, attempts=1, pool_size=0)
+        self._engine, self._unit, self._db_uid = engine, _Unit(), f"dbservice-{next(_numbers)}"
+        self._mirrors: dict[str, MirroredTable] = {}
+        super().__init__(
+            f"{engine.adapter}://", migrate=False, migrate_enabled=False, attempts=1, pool_size=0
+        )
         for table in metadata.sorted_tables:
             self._mirror(table)
 
@@ -250,7 +261,10 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         fields = [self._field(column, names[column.name]) for column in table.columns]
         name = python_name(table.name, DAL)
         mirrored = self.define_table(
-            name if _NAMES.match(name) else f"t_{name}", *fields, rname=quote(table.name), table_class=MirroredTable
+            name if _NAMES.match(name) else f"t_{name}",
+            *fields,
+            rname=quote(table.name),
+            table_class=MirroredTable,
         )
         mirrored._bind(table, names)
         self._mirrors[table.name] = mirrored
@@ -266,7 +280,9 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             about["default"] = lambda: default_of(column)
         if column.name == "updated_at":
             about["update"] = _now
-        return Field(name, _Typed(column, self._engine), rname=rname, requires=[], notnull=not column.nullable, **about)
+        return Field(
+            name, _Typed(column, self._engine), rname=rname, requires=[], notnull=not column.nullable, **about
+        )
 
     def __getitem__(self, key: Any) -> Any:
         return self._mirrors[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
@@ -290,7 +306,9 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             cursor.execute(word)
             # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and calls it a success
             if getattr(cursor, "statusmessage", word) != word:
-                raise RuntimeError("the unit of work went on after a statement had failed: nothing was stored")
+                raise RuntimeError(
+                    "the unit of work went on after a statement had failed: nothing was stored"
+                )
 
     def drop_connection(self) -> None:
         """Close this thread's connection, in whatever state; the next statement opens a new one."""

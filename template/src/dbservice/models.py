@@ -18,11 +18,19 @@ from .types import ColumnType
 
 class _RowMeta(type(msgspec.Struct)):  # type: ignore[misc]
     def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, table: sa.Table | None = None, **options: Any
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        table: sa.Table | None = None,
+        **options: Any,
     ) -> type:
         if table is not None:
             names = {column.name: python_name(column.name, bases[0]) for column in public(table)}
-            namespace["__annotations__"] = dict.fromkeys(names.values(), Any) | namespace.get("__annotations__", {})
+            namespace["__annotations__"] = dict.fromkeys(names.values(), Any) | namespace.get(
+                "__annotations__", {}
+            )
             options["rename"] = {attribute: str(column) for column, attribute in names.items()}
         cls: Any = super().__new__(mcs, name, bases, namespace, frozen=True, **options)
         if table is not None:
@@ -115,12 +123,20 @@ def _annotated(kind: Any, shape: _Shape) -> Any:
 
 
 def _field(attribute: str) -> str:
-    return attribute if not hasattr(BaseModel, attribute) and not attribute.startswith("_") else f"{attribute}_"
+    return (
+        attribute if not hasattr(BaseModel, attribute) and not attribute.startswith("_") else f"{attribute}_"
+    )
 
 
 class _BodyMeta(ModelMetaclass):
     def __new__(
-        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], *, table: sa.Table | None = None, **options: Any
+        mcs,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        *,
+        table: sa.Table | None = None,
+        **options: Any,
     ) -> type:
         if table is not None:
             base: Any = bases[0]
@@ -133,11 +149,13 @@ class _BodyMeta(ModelMetaclass):
                     annotations[attribute] = _annotated(Any, _Shape(column))
                     namespace[attribute] = base._field_of(column)
             namespace["_columns"] = tuple((attribute, column) for column, attribute in names.items())
-        return super().__new__(mcs, name, bases, namespace, **options)  # type: ignore[return-value]
+        return super().__new__(mcs, name, bases, namespace, **options)
 
 
 class _Body(BaseModel, metaclass=_BodyMeta):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), populate_by_name=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", protected_namespaces=(), populate_by_name=False, hide_input_in_errors=True
+    )
     _columns: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     if TYPE_CHECKING:

@@ -28,12 +28,16 @@ class Query(Generic[R]):
     def __init__(self, row: type[R], statement: sa.Select[Any]) -> None:
         names = [column.key for column in statement.selected_columns]
         if tuple(names) != row.columns():
-            raise TypeError(f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}")
+            raise TypeError(
+                f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}"
+            )
         self.row, self.statement = row, statement
         self._compiled: dict[str, _Compiled] = {}
 
     def for_engine(self, engine: Engine) -> "_Compiled":
-        return self._compiled.get(engine.name) or self._compiled.setdefault(engine.name, _Compiled(self.statement, engine))
+        return self._compiled.get(engine.name) or self._compiled.setdefault(
+            engine.name, _Compiled(self.statement, engine)
+        )
 
 
 def query(row: type[R], statement: sa.Select[Any]) -> Query[R]:
@@ -72,7 +76,7 @@ class _Compiled:
             raise TypeError(f"the query takes {sorted(self.names)}, not {sorted(values)}")
         arguments = []
         for key, fixed, encode, column_type in self._encoders:
-            value = values[key] if key in values else fixed
+            value = values.get(key, fixed)
             if encode is not None and column_type is not None and value is not None:
                 try:
                     value = encode(column_type.check(value))
@@ -212,8 +216,11 @@ class ReadPool:
                 return error
             case fault:
                 logger.warning("read failed: %s (%s)", fault.value, type(error).__name__)
-                return Unavailable("The database does not answer." if fault is not Fault.TIMEOUT else
-                                   "The database took too long to answer.")
+                return Unavailable(
+                    "The database does not answer."
+                    if fault is not Fault.TIMEOUT
+                    else "The database took too long to answer."
+                )
 
     async def _open(self, slot: _Slot) -> None:
         # `databases` keeps one connection per task: a task of its own gives this slot one of its own

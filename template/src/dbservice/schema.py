@@ -79,5 +79,9 @@ def python_name(column: str, taken: type | None = None) -> str:
     """The attribute that holds `column` in Python: the same name, with `_` after it where Python or `taken` keeps it."""
     import keyword
 
-    kept = keyword.iskeyword(column) or (taken is not None and hasattr(taken, column)) or column.startswith("model_")
+    kept = (
+        keyword.iskeyword(column)
+        or (taken is not None and hasattr(taken, column))
+        or column.startswith("model_")
+    )
     return f"{column}_" if kept else str(column)

@@ -86,7 +86,9 @@ class Service:
         try:
             await running.reads.start()
         except Exception as error:
-            raise StartupError(f"Reads from {settings.target} fail: {startup.sentence(engine, error)}") from error
+            raise StartupError(
+                f"Reads from {settings.target} fail: {startup.sentence(engine, error)}"
+            ) from error
         running.writes.start()
         self.app.state.running = running
         try:

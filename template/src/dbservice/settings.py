@@ -244,8 +244,8 @@ def _secret(name: str, value: str, file: str) -> str:
 
 def _meant(name: str) -> str | None:
     """The variable that somebody who wrote `name` had in mind, if there is one."""
-    found = re.fullmatch("(MIGRATE_DB_|DB_|CACHE_)(?!TEST_)(.+?)(_FILE)?", name)
-    if not found or name in VARIABLES or name.removesuffix("_FILE") in SECRETS:
+    found = re.fullmatch("(MIGRATE_DB_|DB_|CACHE_)(.+?)(_FILE)?", name)
+    if not found:
         return None
     known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]
     near = get_close_matches(NAMES.get(found[2], found[2]), known, n=1, cutoff=0.75)

@@ -31,7 +31,9 @@ def wait_for_database(engine: Engine) -> None:
                 raise StartupError(
                     f"Nobody answers at {settings.target} after {tries} attempts: {sentence(engine, error)}"
                 ) from error
-            logger.warning("waiting for %s, %d more attempts: %s", settings.target, left, sentence(engine, error))
+            logger.warning(
+                "waiting for %s, %d more attempts: %s", settings.target, left, sentence(engine, error)
+            )
             time.sleep(settings.db_retry_delay)
 
 

@@ -30,7 +30,9 @@ class _Job:
 
     __slots__ = ("arguments", "context", "function", "future", "loop", "taken")
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
         self.function, self.arguments = function, (arguments, keywords)
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
@@ -65,7 +67,9 @@ class WritePool:
 
     def start(self) -> None:
         """Start the threads; each opens its connection with its first unit of work."""
-        self._threads = [threading.Thread(target=self._serve, name=f"writes-{i}", daemon=True) for i in range(self.size)]
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"writes-{i}", daemon=True) for i in range(self.size)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -97,7 +101,9 @@ class WritePool:
             if job.take():
                 job.future.cancel()
                 raise Unavailable("The write waited too long for its turn; nothing was stored.") from None
-            raise OutcomeUnknown("The write takes too long; it may still be stored: look before trying again.") from None
+            raise OutcomeUnknown(
+                "The write takes too long; it may still be stored: look before trying again."
+            ) from None
         except asyncio.CancelledError:
             if job.take():
                 job.future.cancel()
@@ -127,14 +133,16 @@ class WritePool:
             del job, result, error
         self.db.drop_connection()
 
-    def _unit_of_work(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def _unit_of_work(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any:
         attempt, lost = 1, False
         while True:
             try:
                 return self._attempt(function, arguments, keywords)
             except _Again as again:
                 # a connection is given one second chance: it may have died long before, unused
-                if again.fault is Fault.LOST and lost or attempt >= self.engine.limits.attempts:
+                if (again.fault is Fault.LOST and lost) or attempt >= self.engine.limits.attempts:
                     raise again.problem from again.__cause__
                 lost = again.fault is Fault.LOST
                 logger.info("unit of work tried again: %s", again.fault.value)
@@ -142,7 +150,9 @@ class WritePool:
                     time.sleep(random.uniform(0, 0.01 * 2**attempt))
                 attempt += 1
 
-    def _attempt(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def _attempt(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any:
         db = self.db
         db.begin_unit()
         try:
@@ -176,9 +186,13 @@ class WritePool:
             case Fault.DUPLICATE:
                 return Conflict(f"Another row has this value already{self._where(error)}.")
             case Fault.REFERENCE:
-                return Conflict(f"A row that this one names does not exist, or is still named by others{self._where(error)}.")
+                return Conflict(
+                    f"A row that this one names does not exist, or is still named by others{self._where(error)}."
+                )
             case Fault.VALUE:
-                return BadValue(self.engine.columns_of(error) or "a value", "is not one that the column takes")
+                return BadValue(
+                    self.engine.columns_of(error) or "a value", "is not one that the column takes"
+                )
             case Fault.RETRY:
                 return _Again(fault, Unavailable("The rows are in use by others; nothing was stored."))
             case Fault.LOST:

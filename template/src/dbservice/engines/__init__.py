@@ -14,7 +14,11 @@ __all__ = ["ENGINES", "Engine", "Fault", "engine_of"]
 
 
 def engine_of(
-    settings: Settings, *, schema: str = "public", application: str = "dbservice", limits: Limits | None = None
+    settings: Settings,
+    *,
+    schema: str = "public",
+    application: str = "dbservice",
+    limits: Limits | None = None,
 ) -> Engine:
     """The engine that the settings name, ready to hand out URLs and options for the three libraries."""
     return ENGINES[settings.db_type](settings, schema=schema, application=application, limits=limits)

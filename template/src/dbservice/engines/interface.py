@@ -15,8 +15,6 @@ from ..settings import Settings
 from ..types import ColumnType
 
 Convert = Callable[[Any], Any]
-Codec = tuple[Convert | None, Convert | None]
-"""Python value to driver, driver to Python value; None where the driver does it."""
 
 
 class Fault(enum.Enum):
@@ -42,15 +40,18 @@ class Engine(ABC):
     """SQLAlchemy's name of the engine and driver that migrations use."""
     adapter: ClassVar[str]
     """The scheme under which PyDAL finds our adapter."""
-    codecs: ClassVar[dict[type[ColumnType], Codec]] = {}
-    """How values travel, where the same function serves every column of a type."""
     begin = "BEGIN"
     """What opens a unit of work."""
     begin_joins = False
     """Whether `begin` can travel in front of the first statement, in the same round trip."""
 
     def __init__(
-        self, settings: Settings, *, schema: str = "public", application: str = "dbservice", limits: Limits | None = None
+        self,
+        settings: Settings,
+        *,
+        schema: str = "public",
+        application: str = "dbservice",
+        limits: Limits | None = None,
     ) -> None:
         self.settings, self.schema, self.application = settings, schema, application
         self.limits = limits or Limits()
@@ -91,6 +92,7 @@ class Engine(ABC):
     def compiler(self) -> sa.Dialect:
         """The dialect reads are compiled with."""
 
+    @abstractmethod
     async def open_reader(self, raw: Any) -> None:
         """Set up the session of a new read connection, the driver's own `raw`."""
 
@@ -108,11 +110,13 @@ class Engine(ABC):
     def column_type(self, column: ColumnType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         """The SQL type that declares `column`."""
 
+    @abstractmethod
     def to_driver(self, column: ColumnType) -> Convert | None:
-        return self.codecs.get(type(column), (None, None))[0]
+        """What makes a Python value, already checked, the driver's; None where nothing is to be done."""
 
+    @abstractmethod
     def from_driver(self, column: ColumnType) -> Convert | None:
-        return self.codecs.get(type(column), (None, None))[1]
+        """What makes the driver's value, never NULL, the Python value; None where it is one already."""
 
     def from_sync_driver(self, column: ColumnType) -> Convert | None:
         """The same for the driver PyDAL uses."""

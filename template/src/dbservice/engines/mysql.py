@@ -5,7 +5,6 @@ Which of the two answers is found out at run time; the few words in which they d
 import datetime as dt
 import re
 import ssl
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,11 +60,14 @@ _SQL_MODE = (
     "NO_BACKSLASH_ESCAPES,ONLY_FULL_GROUP_BY"
 )
 
+
 def _mysql_only(words: str) -> str:
     return f"/*!80000 {words} */"  # MariaDB passes over versions from 50700 to 99999
 
+
 def _mariadb_only(words: str) -> str:
     return f"/*M!100100 {words} */"
+
 
 class MySQL(Engine):
     name = "mysql"
@@ -78,7 +80,9 @@ class MySQL(Engine):
     # --- connections
 
     def _session(self, statement_timeout: float | None) -> list[str]:
-        words = f"SET SESSION sql_mode='{_SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={_LOCK_WAIT}"
+        words = (
+            f"SET SESSION sql_mode='{_SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={_LOCK_WAIT}"
+        )
         words += f", lock_wait_timeout={_LOCK_WAIT}"
         if statement_timeout:
             words += _mysql_only(f", max_execution_time={int(statement_timeout * 1000)}")
@@ -172,18 +176,31 @@ class MySQL(Engine):
 
     # --- values
 
-    codecs = {
-        t.Boolean: (None, bool),
-        t.Time: (None, lambda value: (dt.datetime.min + value).time() if isinstance(value, dt.timedelta) else value),
-        t.Timestamp: (lambda value: value.replace(tzinfo=None), lambda value: value.replace(tzinfo=dt.UTC)),
-        t.JSON: (t.JSON.dumps, t.JSON.loads),
-        t.Uuid: (lambda value: value.hex, uuid.UUID),
-    }
+    def to_driver(self, column: ColumnType) -> Convert | None:
+        match column:
+            case t.Timestamp():
+                return lambda value: value.replace(tzinfo=None)
+            case t.JSON():
+                return t.JSON.dumps
+            case t.Uuid():
+                return lambda value: value.hex
+        return None
 
     def from_driver(self, column: ColumnType) -> Convert | None:
-        if isinstance(column, t.Numeric):
-            return None if column.kind is Decimal else column.kind
-        return super().from_driver(column)
+        match column:
+            case t.Boolean():
+                return bool
+            case t.Numeric() if column.kind is not Decimal:
+                return column.kind
+            case t.Time():
+                return _time_of_day
+            case t.Timestamp():
+                return lambda value: value.replace(tzinfo=dt.UTC)
+            case t.JSON():
+                return t.JSON.loads
+            case t.Uuid():
+                return uuid.UUID
+        return None
 
     def column_type(self, column: ColumnType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         # by code point and without padding, which each server calls by another name
@@ -206,7 +223,9 @@ class MySQL(Engine):
             case t.Numeric():
                 return format(value, "f")
             case t.Float():
-                return text if "e" in (text := repr(value)) else f"{text}e0"  # without an exponent it is a DECIMAL
+                return (
+                    text if "e" in (text := repr(value)) else f"{text}e0"
+                )  # without an exponent it is a DECIMAL
             case t.Date():
                 return f"'{value.isoformat()}'"
             case t.Time():
@@ -249,13 +268,16 @@ class MySQL(Engine):
         text = str(error.args[1]) if len(error.args) > 1 else ""
         if found := re.search(r"for key '([^']*)'", text):
             return found[1].rpartition(".")[2]
-        if found := re.search(r"CONSTRAINT `([^`]*)`", text) or re.search(r"Column '([^']*)' cannot be null", text):
+        if found := re.search(r"CONSTRAINT `([^`]*)`", text) or re.search(
+            r"Column '([^']*)' cannot be null", text
+        ):
             return found[1]
         return ""
 
     def healthy(self, answer: Any) -> bool:
         status = {str(name).lower(): value for name, value in answer}
         return not status.get("wsrep_provider_name") or status.get("wsrep_ready") == "ON"
+
 
 _LOCK_WAIT = 5
 """Seconds a statement waits for a row or a table; the server's own default is a day or a year."""
@@ -273,14 +295,21 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Binary: my.LONGBLOB(),
 }
 
+
+def _time_of_day(value: dt.timedelta) -> dt.time:
+    return (dt.datetime.min + value).time()
+
+
 def _password(password: str) -> str:
     """Both drivers encode a `str` as latin-1; this makes it the UTF-8 the server knows."""
     return password.encode().decode("latin-1")
 
-def _must_be_encrypted(status: Sequence[Any]) -> None:
+
+def _must_be_encrypted(status: Sequence[Any] | None) -> None:
     # both drivers stay in plain text without a word when the server offers no TLS
-    if not status[1]:
+    if not status or not status[1]:
         raise pymysql.err.OperationalError(3159, "the server offers no TLS, and DB_SSL_MODE asks for it")
+
 
 t.register("mysql", MySQL.__new__(MySQL))
 t.register("mariadb", MySQL.__new__(MySQL))

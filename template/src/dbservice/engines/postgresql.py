@@ -68,7 +68,7 @@ class PostgreSQL(Engine):
         options = {"timezone": "UTC", "search_path": self.schema, "standard_conforming_strings": "on"}
         if statement_timeout:
             options["statement_timeout"] = str(int(statement_timeout * 1000))
-        tls = {"sslmode": s.db_ssl_mode}
+        tls: dict[str, Any] = {"sslmode": s.db_ssl_mode}
         if s.db_ssl_mode == "verify-full":
             tls["sslrootcert"] = str(s.db_ssl_ca or "system")
         connection = psycopg2.connect(
@@ -136,7 +136,11 @@ class PostgreSQL(Engine):
         }
 
     def compiler(self) -> sa.Dialect:
-        return asyncpg_dialect()
+        dialect: sa.Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
+        return dialect
+
+    async def open_reader(self, raw: Any) -> None:
+        pass  # `server_settings` have done it
 
     async def fetch(self, raw: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         rows: Sequence[Sequence[Any]] = await raw.fetch(sql, *arguments)

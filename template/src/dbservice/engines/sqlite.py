@@ -44,10 +44,13 @@ class SQLite(Engine):
             path, timeout=self.limits.connect, isolation_level=None, check_same_thread=False
         )
         # a double's text is not read back to the last bit by every SQLite: doubles travel as their bits
-        connection.create_function("double_of", 1, lambda bits: struct.unpack(">d", bits)[0], deterministic=True)
+        connection.create_function(
+            "double_of", 1, lambda bits: struct.unpack(">d", bits)[0], deterministic=True
+        )
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
         return connection
 
     def sqlalchemy(self) -> sa.Engine:
@@ -84,6 +87,9 @@ class SQLite(Engine):
 
     def compiler(self) -> sa.Dialect:
         return pysqlite.dialect(paramstyle="qmark")
+
+    async def open_reader(self, raw: Any) -> None:
+        await raw.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
 
     async def fetch(self, raw: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         rows: Sequence[Sequence[Any]] = await raw.execute_fetchall(sql, tuple(arguments))
@@ -143,7 +149,9 @@ class SQLite(Engine):
     def literal(self, column: ColumnType, value: Any) -> str:
         if isinstance(column, t.Float):
             # DEFAULT takes no function, but a default is short and read exactly
-            return repr(value) if len(repr(value)) <= 15 else f"double_of(X'{struct.pack('>d', value).hex()}')"
+            return (
+                repr(value) if len(repr(value)) <= 15 else f"double_of(X'{struct.pack('>d', value).hex()}')"
+            )
         if isinstance(column, t.Binary):
             return f"X'{value.hex()}'"
         encode = self.to_driver(column)
@@ -166,7 +174,11 @@ class SQLite(Engine):
             return Fault.TIMEOUT
         if "unable to open database file" in str(error):
             return Fault.MISSING
-        return Fault.LOST if isinstance(error, ValueError) and "no active connection" in str(error) else Fault.OTHER
+        return (
+            Fault.LOST
+            if isinstance(error, ValueError) and "no active connection" in str(error)
+            else Fault.OTHER
+        )
 
     def columns_of(self, error: BaseException) -> str:
         _, _, columns = str(error).partition("constraint failed: ")

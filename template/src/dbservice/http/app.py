@@ -1,5 +1,6 @@
 """The FastAPI application of a service."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any
 
@@ -20,11 +21,16 @@ def create_app(
     version: str,
     routers: list[APIRouter],
     limits: Limits,
-    lifespan: "Any | AbstractAsyncContextManager[Any]",
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
 ) -> FastAPI:
     """The application: the service's routers, health, metrics, docs and problems."""
     app = FastAPI(
-        title=title, description=description, version=version, lifespan=lifespan, redoc_url=None, max_body_size=limits.body
+        title=title,
+        description=description,
+        version=version,
+        lifespan=lifespan,
+        redoc_url=None,
+        max_body_size=limits.body,
     )
     problems.install(app)
     app.add_middleware(MetricsMiddleware)

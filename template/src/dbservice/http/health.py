@@ -33,4 +33,7 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    return Response(generate_latest(request.app.state.running.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST})
+    return Response(
+        generate_latest(request.app.state.running.metrics.registry),
+        headers={"content-type": CONTENT_TYPE_LATEST},
+    )

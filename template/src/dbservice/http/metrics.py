@@ -18,7 +18,9 @@ class Metrics:
         self._seconds = Histogram(
             "http_request_duration_seconds", "Time of a request.", ["method", "route"], registry=self.registry
         )
-        self._total = Counter("http_requests", "Requests.", ["method", "route", "status"], registry=self.registry)
+        self._total = Counter(
+            "http_requests", "Requests.", ["method", "route", "status"], registry=self.registry
+        )
         self._known: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         self._gauge("db_read_pool_size", "Connections that reads may use.", lambda: reads.size)
         self._gauge("db_read_pool_in_use", "Connections that reads use now.", lambda: reads.in_use)
@@ -32,7 +34,10 @@ class Metrics:
         key = (method, route, status)
         both = self._known.get(key)
         if both is None:
-            both = self._known[key] = (self._seconds.labels(method, route), self._total.labels(method, route, status))
+            both = self._known[key] = (
+                self._seconds.labels(method, route),
+                self._total.labels(method, route, status),
+            )
         both[0].observe(seconds)
         both[1].inc()
 

@@ -16,7 +16,9 @@ from .bodies import JSONRequest
 
 RowId = Annotated[int, Path(alias="id", ge=1, le=INT64, description="The row's id.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Rows of a page.")]
-After = Annotated[int, Query(ge=0, le=INT64, description="Begin after this id: the `next` of the page before.")]
+After = Annotated[
+    int, Query(ge=0, le=INT64, description="Begin after this id: the `next` of the page before.")
+]
 
 
 _SAID = {
@@ -33,7 +35,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return {
-        status: {"description": _SAID[status], "content": content} | ({"headers": retry} if status == 503 else {})
+        status: {"description": _SAID[status], "content": content}
+        | ({"headers": retry} if status == 503 else {})
         for status in statuses
     }
 
@@ -60,7 +63,9 @@ class Route(APIRoute):
             statuses.append(404)
         documented = problems(*sorted(statuses))
         if options.get("status_code") == 201:
-            documented[201] = {"headers": {"Location": {"schema": {"type": "string"}, "description": "The new row."}}}
+            documented[201] = {
+                "headers": {"Location": {"schema": {"type": "string"}, "description": "The new row."}}
+            }
         options["responses"] = documented | (options.get("responses") or {})
         super().__init__(path, endpoint, **options)
 
@@ -91,7 +96,9 @@ def _documented(answer: Any) -> type[BaseModel] | None:
 
 @functools.cache
 def _page_model(row: type[Row]) -> type[BaseModel]:
-    return create_model(f"{row.__name__}Page", __doc__=Page.__doc__, items=(list[row.documented()], ...), next=(int | None, ...))  # type: ignore[misc]
+    items: Any = list[row.documented()]  # type: ignore[misc]
+    fields: dict[str, Any] = {"items": (items, ...), "next": (int | None, ...)}
+    return create_model(f"{row.__name__}Page", __doc__=Page.__doc__, **fields)
 
 
 def _encoding(endpoint: Callable[..., Any], status: int, path: str) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """What a service's own tests use: real servers, a migrated database, a client, example values."""
 
 from .examples import example, make
-from .plugin import tables
+from .plugin import migrations_are_complete, tables
 
-__all__ = ["example", "make", "tables"]
+__all__ = ["example", "make", "migrations_are_complete", "tables"]

@@ -153,3 +153,17 @@ async def client(service: Service, running: Running) -> AsyncIterator[httpx.Asyn
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as made:
         yield made
+
+
+def migrations_are_complete(database: servers.Database) -> None:
+    """Assert that the service's migrations go up, down and up again, and build exactly what `tables.py` says."""
+    service = the_service(Path.cwd())
+    engine = service.engine(Settings.load(database.environ()))
+    if migrations.expected(service) is None:
+        assert not service.tables.tables, "tables.py has tables and no migration makes them: run `make revision`"
+        return
+    migrations.upgrade(service, engine)
+    assert not migrations.differences(service, engine), "the migrations do not build what tables.py says"
+    migrations.move(service, engine, "base")
+    migrations.upgrade(service, engine)
+    assert not migrations.differences(service, engine), "the migrations build something else the second time"

@@ -1,0 +1,71 @@
+"""Where a server's time goes under load: py-spy's samples, by the room of the code they were taken in."""
+
+import collections
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+from load import OTHER_CORE, Server, pinned
+from prepare import BUILD, HERE
+
+SECONDS = 8
+# the innermost frame that matches names the bucket
+MARKS = [
+    ("dbservice/{}", r"\bdbservice/([\w/]+\.py)"),
+    ("asyncpg", r"asyncpg/"),
+    ("databases", r"databases/"),
+    ("pydal {}", r"pydal/([\w/]+\.py)"),
+    ("psycopg2", r"psycopg2/"),
+    ("sqlalchemy", r"sqlalchemy/"),
+    ("prometheus", r"prometheus_client/"),
+    ("thread hand-over", r"concurrent/futures|asyncio/futures|call_soon_threadsafe|threading\.py"),
+    ("asyncio timeouts", r"asyncio/timeouts|asyncio/locks"),
+    ("pydantic", r"pydantic"),
+    ("fastapi {}", r"fastapi/([\w/]+\.py)"),
+    ("starlette {}", r"starlette/([\w/]+\.py)"),
+    ("contextlib", r"contextlib"),
+    ("uvicorn", r"uvicorn/"),
+    ("json", r"json/"),
+    ("event loop", r"asyncio/|uvloop"),
+]
+
+
+def profile(server: Server, operation: str, database_pid: int) -> None:
+    """Print the shares of `operation` with 64 clients: by room, by function (inclusive), by line of our own code."""
+    assert server.process
+    raw = BUILD / f"profile-{server.name}-{operation}.raw"
+    load = threading.Thread(target=server.load, args=(operation, 64, SECONDS + 3, database_pid))
+    load.start()
+    words = ["record", "-d", str(SECONDS), "-r", "200", "--gil", "-f", "raw", "-o", str(raw), "--pid", str(server.process.pid)]
+    subprocess.run(pinned(OTHER_CORE, [str(HERE / ".venv/bin/py-spy"), *words]), capture_output=True)
+    load.join()
+    rooms: collections.Counter[str] = collections.Counter()
+    own: collections.Counter[str] = collections.Counter()
+    inclusive: collections.Counter[str] = collections.Counter()
+    total = 0
+    for line in raw.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = [re.sub(r"\S*/(?:site-packages|src|lib/python[\d.]+)/", "", frame) for frame in stack.split(";")]
+        total += int(count)
+        rooms[_room(frames)] += int(count)
+        own[_function(frames[-1])] += int(count)
+        for function in {_function(frame) for frame in frames}:
+            inclusive[function] += int(count)
+    print(f"\n## {server.name} {operation}: {total} samples that held the interpreter")
+    for title, counter, length in (("by room", rooms, 22), ("inclusive", inclusive, 60), ("own", own, 25)):
+        print(f"-- {title}")
+        for name, count in counter.most_common(length):
+            print(f"  {count / total:6.1%}  {name}")
+
+
+def _function(frame: str) -> str:
+    return re.sub(r":\d+\)$", ")", frame)
+
+
+def _room(frames: list[str]) -> str:
+    for frame in reversed(frames):
+        for name, pattern in MARKS:
+            if found := re.search(pattern, frame):
+                return name.format(*found.groups())
+    return Path(frames[-1]).name

@@ -1,0 +1,142 @@
+"""Measures the stamped service (S) beside hand-written servers, all at once on one PostgreSQL, and prints the gates.
+
+All servers stay up. Each round drives every server at one operation before it goes on to the next one, and turns the
+order round on odd rounds, so that what drifts on the machine meets all of them; ratios are medians of the rounds' ratios."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "template" / "src"))
+
+import database
+import prepare
+import profiler
+import report
+from load import OTHER_CORE, Failed, Sample, Server
+
+PLAN = (("get", 64), ("get", 256), ("list", 64), ("post", 64))
+REFERENCES = {
+    "L0": ("no framework: asyncpg and msgspec", "servers.limit_asgi:app"),
+    "P1": ("FastAPI, SQLAlchemy async ORM", "servers.fastapi_sqlalchemy_async:app"),
+    "L1": ("FastAPI, asyncpg pool", "servers.fastapi_asyncpg:app"),
+    "S": ("the stamped service", ""),
+    "W": ("FastAPI, psycopg2 on threads", "servers.psycopg2_threads:app"),
+}
+FLAGS = "--host 127.0.0.1 --port {port} --loop uvloop --http httptools --no-access-log --log-level warning"
+
+
+def main() -> int:
+    options = _options()
+    if not shutil.which("wrk"):
+        raise Failed("wrk, the load generator, is not on PATH: install it, say with `apt-get install wrk`.")
+    prepare.BUILD.mkdir(parents=True, exist_ok=True)
+    prepare.export()
+    words = [word for word in options.only.split(",") if word]
+    plan = [step for step in PLAN if step[0] in words] or ([] if words == ["copy"] else list(PLAN))
+    names = [name for name in REFERENCES if name in words] or list(REFERENCES)
+    samples: dict[tuple[str, int, str], list[Sample]] = {}
+    services: list[str] = []
+    if plan:
+        with ExitStack() as stack:
+            servers, pid, stores = _up(stack, names, options)
+            services = [server.name for server in servers if server.name not in REFERENCES or server.name == "S"]
+            if options.profile:
+                for operation, _ in dict.fromkeys((step[0], 0) for step in plan):
+                    profiler.profile(next(s for s in servers if s.name == options.profile), operation, pid)
+                return 0
+            for number in range(options.rounds):
+                for operation, clients in plan:
+                    able = [server for server in servers if operation in server.operations]
+                    for store in stores if operation == "post" else []:
+                        store.reset()
+                    for server in able[:: -1 if number % 2 else 1]:
+                        sample = server.load(operation, clients, options.seconds, pid)
+                        samples.setdefault((operation, clients, server.name), []).append(sample)
+                        print(
+                            f"round {number + 1} {operation:4} c={clients:<3} {server.name:6} {sample.rps:6.0f}/s p99 {sample.p99:7.2f} ms"
+                            f" cpu {sample.cpu:.3f} s/1k busy {sample.busy:.0%} other load {sample.other_load:.0%}",
+                            file=sys.stderr,
+                            flush=True,
+                        )
+        report.table(samples, [server.name for server in servers])
+    copies = None
+    if not words or "copy" in words:
+        prepare.say("copying templates")
+        copies = prepare.copies(max(5, options.rounds))
+    passed = report.gates(samples, services, copies)
+    return 1 if options.strict and not passed else 0
+
+
+def _up(stack: ExitStack, names: Sequence[str], options: argparse.Namespace) -> tuple[list[Server], int, list[database.Store]]:
+    """Everything that runs: the servers, PostgreSQL's process, its databases."""
+    python = prepare.environment()
+    folders = {name: Path(folder).resolve() for name, _, folder in (word.partition("=") for word in options.beside)}
+    if "S" in names:
+        folders = {"S": Path(options.service).resolve() if options.service else prepare.stamp()} | folders
+    prepare.say("starting PostgreSQL and the servers")
+    postgresql = stack.enter_context(database.postgresql(OTHER_CORE))
+    theirs, ours = (database.Store(postgresql.create_database(name)) for name in ("bench", "bench_svc"))
+    theirs.create()
+    where = theirs.database
+    libpq = dict(PGHOST=where.host, PGPORT=str(where.port), PGUSER=where.user, PGPASSWORD=where.password, PGDATABASE=where.name)
+    # DB_POOL_SIZE is for reads and writes together: ten each, as the others have
+    environ = prepare.clean() | ours.database.environ() | {"LOG_LEVEL": "warning", "DB_POOL_SIZE": "20"}
+    servers = []
+    for name in [*names, *(each for each in folders if each not in names)]:
+        if name in folders:
+            folder = folders[name]
+            own = folder / ".venv/bin/python"
+            interpreter = own if own.exists() else folders["S"] / ".venv/bin/python"
+            package = next(path.parent.name for path in folder.glob("src/*/service.py") if path.parent.name != "dbservice")
+            command = [str(interpreter if interpreter.exists() else sys.executable), "-m", package]
+            here = environ | {"PYTHONPATH": str(folder / "src")}
+            if not ours.run("SELECT 1 FROM pg_tables WHERE tablename = 'items'"):
+                done = subprocess.run([*command, "migrate"], cwd=folder, env=here, capture_output=True, text=True)
+                if done.returncode:
+                    raise Failed(f"the service does not migrate: {done.stderr}")
+                ours.fill()
+            server = Server(name, "", [*command, "serve", "--port", "{port}"], folder, here, "/v1/items", ours)
+        else:
+            about, module = REFERENCES[name]
+            operations = ["post"] if name == "W" else ["get", "list", "post"]
+            command = [str(python), "-m", "uvicorn", module, *FLAGS.split()]
+            server = Server(name, about, command, HERE, prepare.clean() | libpq, "/items", theirs, operations)
+        server.port = 18100 + len(servers)
+        stack.callback(server.stop)
+        server.start(prepare.BUILD)
+        servers.append(server)
+    expected = next((server.answers() for server in servers if server.name == "L0"), None)
+    for server in servers:
+        server.check(expected)
+        for operation in server.operations:
+            server.load(operation, 16, 1, postgresql.pid or 0)
+    postgresql.query("CHECKPOINT")
+    return servers, postgresql.pid or 0, [theirs, ours]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5, help="of each run")
+    parser.add_argument("--only", default="", metavar="NAMES", help="of get, list, post, copy and of the servers: say get,post,L1,S")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a gate fails")
+    parser.add_argument("--service", metavar="FOLDER", help="measure this stamped service instead of a fresh one")
+    parser.add_argument("--beside", action="append", default=[], metavar="NAME=FOLDER", help="and this one, as NAME, in the same run")
+    parser.add_argument("--profile", metavar="NAME", help="instead: where the time of this server goes (py-spy)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (Failed, database.servers.Missing, database.servers.Failed) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

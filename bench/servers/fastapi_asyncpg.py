@@ -1,0 +1,47 @@
+"""L1: idiomatic FastAPI + asyncpg. Rows go out as dict through the declared pydantic return model
+(FastAPI validates once and dumps JSON in Rust)."""
+
+from contextlib import asynccontextmanager
+
+import asyncpg
+from fastapi import FastAPI, HTTPException
+
+from servers import common as c
+from servers.models import Item, ItemIn, Limit, Page
+
+
+@asynccontextmanager
+async def lifespan(app):
+    async with asyncpg.create_pool(min_size=c.POOL, max_size=c.POOL, **c.PG_KW) as app.state.pool:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/healthz")
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@app.get("/items/{id}")
+async def get_item(id: int) -> Item:
+    row = await app.state.pool.fetchrow(c.SQL_GET, id)
+    if row is None:
+        raise HTTPException(404)
+    return dict(row)
+
+
+@app.get("/items")
+async def list_items(limit: Limit = 50, after: int = 0) -> Page:
+    rows = await app.state.pool.fetch(c.SQL_LIST, after, limit)
+    return {"items": [dict(r) for r in rows], "next_after": rows[-1]["id"] if len(rows) == limit else None}
+
+
+@app.post("/items", status_code=201)
+async def create_item(item: ItemIn) -> Item:
+    try:
+        row = await app.state.pool.fetchrow(c.SQL_POST, item.sku, item.name, item.price, item.active)
+    except asyncpg.UniqueViolationError:
+        raise HTTPException(409, "duplicate sku")
+    return dict(row)
