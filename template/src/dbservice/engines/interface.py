@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -65,7 +66,10 @@ class Engine(ABC):
     def sqlalchemy(self) -> sa.Engine:
         """SQLAlchemy's engine for migrations: no pool, no time limit on a statement."""
         return sa.create_engine(
-            f"{self.dialect}://", creator=lambda: self.connect(autocommit=False), poolclass=sa.pool.NullPool
+            f"{self.dialect}://",
+            creator=lambda: self.connect(autocommit=False),
+            poolclass=sa.pool.NullPool,
+            hide_parameters=True,  # an error may reach a log
         )
 
     @contextmanager
@@ -145,6 +149,13 @@ class Engine(ABC):
         return True
 
     health_statement: ClassVar[str] = "SELECT 1"
+
+
+def read_url(scheme: str, settings: Settings, password: str) -> str:
+    """The URL of the server that reads go to, any character quoted."""
+    host = f"[{settings.db_read_host}]" if ":" in settings.db_read_host else settings.db_read_host
+    account = f"{quote(settings.db_user, safe='')}:{quote(password, safe='')}"
+    return f"{scheme}://{account}@{host}:{settings.db_read_port}/{quote(settings.db_name, safe='')}"
 
 
 def quoted(text: str) -> str:

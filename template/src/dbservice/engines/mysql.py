@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
 import pymysql
 import sqlalchemy as sa
@@ -19,7 +18,7 @@ from sqlalchemy.dialects import mysql as my
 
 from .. import types as t
 from ..types import ColumnType
-from .interface import Convert, Engine, Fault, quoted
+from .interface import Convert, Engine, Fault, quoted, read_url
 
 _FAULTS = {
     ER.DUP_ENTRY: Fault.DUPLICATE,
@@ -97,7 +96,7 @@ class MySQL(Engine):
             host=s.db_host,
             port=s.db_port,
             user=s.db_user,
-            password=_password(s.db_pass.get_secret_value() if s.db_pass else ""),
+            password=_password(s.db_pass.get_secret_value()),
             database=s.db_name,
             charset="utf8mb4",
             connect_timeout=self.limits.connect,
@@ -140,10 +139,7 @@ class MySQL(Engine):
             connection.close()
 
     def read_url(self) -> str:
-        s = self.settings
-        password = _password(s.db_pass.get_secret_value() if s.db_pass else "")
-        host, port = s.db_read_host or s.db_host, s.db_read_port or s.db_port
-        return f"mysql://{quote(s.db_user or '', safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(s.db_name, safe='')}"
+        return read_url("mysql", self.settings, _password(self.settings.db_pass.get_secret_value()))
 
     def read_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {

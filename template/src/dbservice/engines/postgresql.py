@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
 import asyncpg
 import psycopg2
@@ -20,7 +19,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from .. import types as t
 from ..types import ColumnType
-from .interface import Convert, Engine, Fault, quoted
+from .interface import Convert, Engine, Fault, quoted, read_url
 
 _FAULTS = {
     errorcodes.UNIQUE_VIOLATION: Fault.DUPLICATE,
@@ -76,7 +75,7 @@ class PostgreSQL(Engine):
             port=s.db_port,
             dbname=s.db_name,
             user=s.db_user,
-            password=s.db_pass.get_secret_value() if s.db_pass else None,
+            password=s.db_pass.get_secret_value(),
             connect_timeout=max(2, round(self.limits.connect)),
             application_name=self.application,
             client_encoding="UTF8",
@@ -110,10 +109,7 @@ class PostgreSQL(Engine):
             connection.close()
 
     def read_url(self) -> str:
-        s = self.settings
-        password = s.db_pass.get_secret_value() if s.db_pass else ""
-        host, port = s.db_read_host or s.db_host, s.db_read_port or s.db_port
-        return f"postgresql://{quote(s.db_user or '', safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(s.db_name, safe='')}"
+        return read_url("postgresql", self.settings, self.settings.db_pass.get_secret_value())
 
     def read_options(self) -> dict[str, Any]:
         s = self.settings
