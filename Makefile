@@ -17,7 +17,7 @@ help: ## what there is to make
 
 demo: ## stamp the default service into build/demo and run it on SQLite, http://127.0.0.1:8000
 	@rm -rf build/demo
-	@$(BOOTSTRAP) copier copy --quiet --defaults --vcs-ref HEAD . build/demo
+	@$(BOOTSTRAP) copier copy --quiet --defaults --vcs-ref HEAD $(CURDIR) build/demo
 	@$(MAKE) --no-print-directory -C build/demo run
 
 test: .venv ## run everything, on every engine there is (ARGS="-k name" for some of it)

@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -181,8 +182,11 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], name: str) -> float:
 def _http(method: str, url: str, body: str | None = None) -> tuple[int, Any]:
     headers = {"content-type": "application/json"} if body else {}
     request = urllib.request.Request(url, body.encode() if body else None, headers, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return answer.status, json.loads(answer.read())
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        raise Failed(f"{method} {url} answers {error.code}: {error.read()[:300]!r}") from None
 
 
 def _values(row: Any) -> tuple[Any, ...]:

@@ -48,7 +48,9 @@ def fingerprint(arguments: list[str]) -> str:
     """Of all that decides what is in .venv: this Python, this folder, the arguments, the files with requirements."""
     seen = hashlib.sha256(repr((sys.version, str(Path.cwd()), arguments)).encode())
     named = [Path(word) for word in arguments if Path(word).is_file()]
-    for path in sorted({Path("pyproject.toml"), *named, *Path().glob("*.txt"), *Path().glob("src/dbservice/*.txt")}):
+    for path in sorted(
+        {Path("pyproject.toml"), *named, *Path().glob("*.txt"), *Path().glob("src/dbservice/*.txt")}
+    ):
         seen.update(path.read_bytes())
     return seen.hexdigest()
 

@@ -116,13 +116,18 @@ def _migrate(service: "Service", options: Any) -> int:
     engine = service.engine(settings)
     startup.wait_for_database(engine)
     if migrations.expected(service) is None:
+        if service.tables.tables:
+            raise StartupError(
+                'tables.py has tables and no revision makes them: run `make revision m="..."`.'
+            )
         print(f"{service.name} owns no tables: nothing to migrate.")
         return 0
     if options.to is None:
         migrations.upgrade(service, engine)
     else:
         migrations.move(service, engine, options.to)
-    print(f"{settings.target} is at revision {options.to or migrations.expected(service)}.")
+    reached = migrations.reached(service, engine)
+    print(f"{settings.target} is at revision {reached}." if reached else f"{settings.target} is empty again.")
     return 0
 
 

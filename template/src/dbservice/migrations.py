@@ -1,27 +1,35 @@
 """Alembic for a service that shares its database: its own version table, only its own tables, one runner at a time."""
 
+import logging
+import re
 import tempfile
+import time
+import traceback
+import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from alembic import command, context
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from .engines import Engine, engine_of
+from . import revisions
+from .engines import Engine, Fault, engine_of
 from .errors import StartupError
 from .settings import Settings
-from .types import ColumnType, Default, EnumCheck
 
 if TYPE_CHECKING:
     from .service import Service
+
+logger = logging.getLogger("alembic.runtime.migration")
+logger.addFilter(lambda record: record.getMessage().startswith("Running ") or record.levelno > logging.INFO)
+for _talker in ("alembic.runtime.plugins", "alembic.autogenerate"):
+    logging.getLogger(_talker).setLevel(logging.WARNING)
 
 
 def run(service: "Service") -> None:
@@ -30,129 +38,93 @@ def run(service: "Service") -> None:
     if connection is None:
         raise CommandError(f"use `python -m {service.package} migrate` or `revision`: they know the database")
     context.configure(
-        connection=connection, target_metadata=service.tables, **_options(service, connection.dialect)
+        connection=connection,
+        target_metadata=service.tables,
+        version_table=service.version_table,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
-def _options(service: "Service", dialect: sa.Dialect) -> dict[str, Any]:
-    def ours(name: str | None, kind: str, parents: Any) -> bool:
-        return kind != "table" or name in service.tables.tables
-
-    return {
-        "version_table": service.version_table,
-        "include_name": ours,
-        "compare_type": True,
-        "transaction_per_migration": True,
-        "render_as_batch": True,
-        "render_item": _render,
-        "user_module_prefix": "types.",
-    }
-
-
-def _render(kind: str, thing: Any, autogenerate: Any) -> str | bool:
-    """Our types and defaults by their own names, so that a revision reads the same on every engine."""
-    if kind == "type" and isinstance(thing, ColumnType):
-        autogenerate.imports.add("from dbservice import types")
-        return f"types.{thing!r}"
-    if kind == "check" and isinstance(thing, EnumCheck):
-        autogenerate.imports.add("from dbservice import types")
-        name = f"ck_{thing.table.name}_{thing.column_name}"
-        return f"types.{thing.column_type!r}.check_constraint({thing.column_name!r}, name=op.f({name!r}))"
-    thing = getattr(thing, "arg", thing)
-    if kind == "server_default" and isinstance(thing, Default):
-        autogenerate.imports.add("from dbservice import types")
-        return f"types.{thing.column!r}.default({thing.written!r})"
-    return False
-
-
 def upgrade(service: "Service", engine: Engine, revision: str = "head") -> None:
     """Bring the database to `revision`, under the lock. Raises StartupError with a sentence."""
-    with _locked(service, engine), _connected(engine) as connection:
-        _alembic(service, connection, lambda config: command.upgrade(config, revision))
+    with _locked(service, engine), _connected(service, engine) as connection:
+        engine.prepare(connection)
+        _alembic(service, engine, connection, lambda config: command.upgrade(config, revision))
 
 
 def move(service: "Service", engine: Engine, revision: str) -> None:
     """Take the database to `revision`, forward or back ("base": to no tables), under the lock."""
-    with _locked(service, engine), _connected(engine) as connection:
-        found = MigrationContext.configure(
-            connection, opts={"version_table": service.version_table}
-        ).get_current_revision()
-        connection.rollback()
-        script = ScriptDirectory.from_config(_config(service))
+    with _locked(service, engine), _connected(service, engine) as connection:
+        engine.prepare(connection)
+        found = _revision(service, connection)
+        script = _script(service)
         older = {each.revision for each in script.iterate_revisions(found, "base")} if found else set()
-        back = revision == "base" or revision in older
-        _alembic(
-            service,
+        wanted = revision if revision in ("base", "head", "heads") else script.get_revision(revision).revision
+        work = command.downgrade if wanted == "base" or wanted in older else command.upgrade
+        _alembic(service, engine, connection, lambda config: work(config, wanted))
+
+
+def reached(service: "Service", engine: Engine) -> str | None:
+    """The revision that the database is at; None when it holds none of the service's tables."""
+    with _connected(service, engine) as connection:
+        return _revision(service, connection)
+
+
+def differences(service: "Service", engine: Engine) -> list[str]:
+    """What would still have to be done to the database, as lines of a revision: empty when it and `tables.py` agree.
+
+    Tables of others are never looked at, and so are tables that `tables.py` no longer has."""
+    tables = service.tables.tables
+    with _connected(service, engine) as connection:
+        script = revisions.changes(
             connection,
-            lambda config: (command.downgrade if back else command.upgrade)(config, revision),
+            service.tables,
+            version_table=service.version_table,
+            include_name=lambda name, kind, parents: kind != "table" or name in tables,
         )
-
-
-def differences(service: "Service", engine: Engine) -> list[Any]:
-    """What autogenerate would still change: empty when the revisions and `tables.py` agree."""
-    with _connected(engine) as connection:
-        options = _options(service, connection.dialect)
-        migration = MigrationContext.configure(
-            connection, opts={**options, "target_metadata": service.tables}
-        )
-        found: list[Any] = compare_metadata(migration, service.tables)
-    return found
+        if script.upgrade_ops is None or script.upgrade_ops.is_empty():
+            return []
+        return revisions.rendered(script.upgrade_ops).splitlines()
 
 
 def revise(service: "Service", message: str) -> Path | None:
-    """Write the revision that brings the tables from the last one to `tables.py`; its path, or None when nothing changed.
+    """Write the revision that leads from the last one to `tables.py`; its path, or None when nothing changed.
 
     Compared with a scratch SQLite database that holds the revisions so far: no server is needed, and no other service's
-    table can get in."""
-    written: list[Path] = []
+    table can get in. Raises StartupError with a sentence."""
+    versions = service.migrations / "versions"
+    versions.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": f"{folder}/scratch.db"})
-        engine = engine_of(settings)
+        engine = engine_of(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": f"{folder}/scratch.db"}))
         upgrade(service, engine)
-
-        def tidy(_: Any, __: Any, directives: list[Any]) -> None:
-            if directives and directives[0].upgrade_ops.is_empty():
-                directives.clear()
-            for script in directives:
-                _drop_tables_whole(script.downgrade_ops)
-
-        with _connected(engine) as connection:
-
-            def write(config: Config) -> None:
-                scripts = command.revision(
-                    config, message=message, autogenerate=True, process_revision_directives=tidy
-                )
-                written.extend(Path(s.path) for s in _listed(scripts) if s)
-
-            _alembic(service, connection, write)
-    return written[0] if written else None
+        with _connected(service, engine) as connection:
+            script = revisions.changes(connection, service.tables, version_table=service.version_table)
+    if script.upgrade_ops is None or script.upgrade_ops.is_empty():
+        return None
+    revisions.required_without_value(script)
+    path = versions / f"{_new_id(service, message)}.py"
+    revisions.write(path, message, _script(service).get_current_head(), script)
+    return path
 
 
-def _drop_tables_whole(container: Any) -> None:
-    # MySQL refuses to drop an index that a foreign key needs; a table that is dropped takes its indexes with it
-    dropped = {each.table_name for each in container.ops if isinstance(each, ops.DropTableOp)}
-    container.ops = [
-        each
-        for each in container.ops
-        if isinstance(each, ops.DropTableOp) or getattr(each, "table_name", None) not in dropped
-    ]
-
-
-def _listed(scripts: Any) -> list[Any]:
-    return scripts if isinstance(scripts, list) else [scripts]
+def _new_id(service: "Service", message: str) -> str:
+    """The number after the highest, and the message: two that were written apart have two ids, and both are seen."""
+    known = [each.revision for each in _script(service).walk_revisions()]
+    number = 1 + max(
+        (int(found[0]) for each in known if (found := re.match(r"\d{4}", each))), default=len(known)
+    )
+    plain = unicodedata.normalize("NFKD", message).encode("ascii", "ignore").decode().lower()
+    return "_".join([f"{number:04}", *re.findall("[a-z0-9]+", plain)])[:32].rstrip("_")
 
 
 def expected(service: "Service") -> str | None:
-    """The revision this code was written for; None when the service owns no table."""
-    folder = service.migrations
-    if not (folder / "versions").is_dir() or not any((folder / "versions").glob("*.py")):
+    """The revision this code was written for; None when there are no revisions."""
+    versions = service.migrations / "versions"
+    if not versions.is_dir() or not any(versions.glob("*.py")):
         return None
-    try:
-        return ScriptDirectory.from_config(_config(service)).get_current_head()
-    except CommandError as error:
-        raise StartupError(f"The migrations have two ends: merge them ({error}).") from None
+    return _script(service).get_current_head()
 
 
 def why_not(service: "Service", found: str | None, *, started: bool = False) -> str:
@@ -160,7 +132,7 @@ def why_not(service: "Service", found: str | None, *, started: bool = False) -> 
 
     A service that has `started` goes on when a newer deployment has moved the database on: migrations come first, and
     the old version serves until the new one is ready."""
-    script = ScriptDirectory.from_config(_config(service))
+    script = _script(service)
     wanted = script.get_current_head()
     if found == wanted:
         return ""
@@ -184,43 +156,96 @@ def current(service: "Service", connection: Any) -> str | None:
     return str(row[0]) if row else None
 
 
-@contextmanager
-def _locked(service: "Service", engine: Engine) -> Iterator[None]:
-    try:
-        with engine.lock(f"migrate {service.name}", engine.limits.lock):
-            yield
-    except TimeoutError:
-        raise StartupError(
-            f"Another migration of {service.name} has held the lock for {engine.limits.lock:.0f} seconds: wait for it."
-        ) from None
+def _revision(service: "Service", connection: sa.Connection) -> str | None:
+    options = {"version_table": service.version_table}
+    found = MigrationContext.configure(connection, opts=options).get_current_revision()
+    connection.rollback()
+    return found
 
 
-@contextmanager
-def _connected(engine: Engine) -> Iterator[sa.Connection]:
-    sqlalchemy = engine.sqlalchemy()
-    with sqlalchemy.connect() as connection:
-        yield connection
-    sqlalchemy.dispose()
+def _script(service: "Service") -> ScriptDirectory:
+    """The revisions on disk, of which there is one line. Raises StartupError."""
+    with _in_one_sentence(service):
+        script = ScriptDirectory.from_config(_config(service))
+        if len(heads := script.get_heads()) > 1:
+            raise CommandError(
+                f"the revisions {' and '.join(sorted(heads))} both come last: set down_revision of the one to the other"
+            )
+        return script
 
 
 def _config(service: "Service") -> Config:
     config = Config()
     config.set_main_option("script_location", str(service.migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     return config
 
 
-def _alembic(service: "Service", connection: sa.Connection, work: Callable[[Config], None]) -> None:
+@contextmanager
+def _locked(service: "Service", engine: Engine) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(engine.lock(f"migrate {service.name}", engine.limits.lock))
+        except TimeoutError:
+            raise StartupError(
+                f"Another migration of {service.name} has held the lock for {engine.limits.lock:.0f} seconds: wait for it."
+            ) from None
+        yield
+
+
+@contextmanager
+def _connected(service: "Service", engine: Engine) -> Iterator[sa.Connection]:
+    sqlalchemy = engine.sqlalchemy()
+    with _in_one_sentence(service), sqlalchemy.connect() as connection:
+        yield connection
+    sqlalchemy.dispose()
+
+
+def _alembic(
+    service: "Service", engine: Engine, connection: sa.Connection, work: Callable[[Config], None]
+) -> None:
+    _script(service)
     config = _config(service)
     config.attributes["connection"] = connection
+    undone = MigrationContext.configure(connection).impl.transactional_ddl
+    for left in reversed(range(engine.limits.attempts)):
+        try:
+            return work(config)
+        except sa.exc.DBAPIError as error:
+            fault = engine.fault(error.orig) if error.orig else Fault.OTHER
+            if not left or not undone or fault is not Fault.RETRY:
+                raise
+            connection.rollback()
+            logger.warning("tried again: the tables are in use by others")
+            time.sleep(1)
+
+
+@contextmanager
+def _in_one_sentence(service: "Service") -> Iterator[None]:
+    """What is wrong with a revision or the database, as a StartupError; what is wrong with us, as it is."""
     try:
-        work(config)
+        yield
     except CommandError as error:
-        raise StartupError(f"The migration stopped: {error}.") from None
-    except sa.exc.DBAPIError as error:
-        words = " ".join(str(error.orig).split())
-        raise StartupError(f"The migration stopped, the database said: {words}") from error
+        raise StartupError(f"The migration stopped: {_words(error)}.") from None
+    except StartupError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, SyntaxError) and error.filename:
+            frames.append(traceback.FrameSummary(error.filename, error.lineno, ""))
+        places = [each for each in frames if Path(each.filename).is_relative_to(service.migrations)]
+        where = f" at {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
+        if isinstance(error, sa.exc.DBAPIError):
+            said = f"{where}, the database said: {_words(error.orig)}"
+        elif where:
+            said = f"{where}: {type(error).__name__}: {_words(error)}"
+        else:
+            raise
+        raise StartupError(f"The migration stopped{said}.") from error
 
 
-__all__ = ["current", "differences", "expected", "move", "revise", "run", "upgrade", "why_not"]
+def _words(error: Any) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+__all__ = ["current", "differences", "expected", "move", "reached", "revise", "run", "upgrade", "why_not"]

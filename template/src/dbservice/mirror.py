@@ -25,12 +25,12 @@ from pydal.adapters.postgres import PostgrePsyco
 from pydal.adapters.sqlite import SQLite as SQLiteAdapter
 from pydal.helpers.classes import SQLCustomType
 from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
-from pydal.objects import Field, Row, Table
+from pydal.objects import Expression, Field, Row, Table
 
-from .engines.interface import Engine
+from .engines.interface import Engine, quoted
 from .errors import BadValue
 from .schema import default_of, has_default, python_name
-from .types import Binary, ColumnType, Float, Id, Numeric, String, Text, Time, Timestamp
+from .types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
 
 _numbers = itertools.count()
 _TIMES = ("created_at", "updated_at")
@@ -72,10 +72,44 @@ class _OurConnections:
         pass  # the engine has set the session up; PyDAL's own words would wipe strict mode
 
     def adapt(self, value: Any) -> str:
-        return "'" + str(value).replace("'", "''") + "'"
+        return quoted(_checked("a text", _ANY_TEXT, str(value)))
 
     def _config_json(self) -> None:
         pass
+
+    def represent(self, obj: Any, field_type: Any) -> str:
+        if field_type == "id" and obj is not None and not isinstance(obj, Expression):
+            obj = _checked("id", _ID, obj)  # int() takes more than whole numbers
+        text: str = super().represent(obj, field_type)  # type: ignore[misc]
+        return text
+
+    def _expand(self, expression: Any, field_type: Any = None, *args: Any, **kwargs: Any) -> str:
+        if isinstance(expression, Expression) and isinstance(expression.type, _Typed):
+            _sensible(expression, field_type)
+        text: str = super()._expand(expression, field_type, *args, **kwargs)  # type: ignore[misc]
+        return text
+
+    def _insert(self, table: Any, fields: Any) -> str:
+        for field, value in fields:
+            if isinstance(value, Expression):
+                raise TypeError(f"{field.name}: an insert takes values, not expressions")
+        sql: str = super()._insert(table, fields)  # type: ignore[misc]
+        return sql
+
+    def _update(self, table: Any, query: Any, fields: Any) -> str:
+        fields = [(f, self._computed(table, f, v) if isinstance(v, Expression) else v) for f, v in fields]
+        sql: str = super()._update(table, query, fields)  # type: ignore[misc]
+        return sql
+
+    def _computed(self, table: Any, field: Any, value: Any) -> Any:
+        # the database would round, cut or convert, each engine in its own way: it only counts, and copies
+        kind = field.type
+        if isinstance(value, Field) and isinstance(kind, _Typed) and kind.same_as(value.type):
+            return value
+        if not isinstance(kind, _Typed) or not kind.is_whole or not kind.comparable_with(value.type):
+            raise TypeError(f"{field.name}: an update computes whole numbers only; compute it in Python")
+        sql = self._expand(value, kind, query_env={"current_scope": [table._tablename]})
+        return Expression(self.db, self.db._engine.computed(kind.column_type, sql))
 
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
@@ -112,6 +146,11 @@ class _SQLite(_OurConnections, SQLiteAdapter):  # type: ignore[misc]
         self._register_extract()
         self._register_regexp()
 
+    def select(self, query: Any, fields: Any, attributes: Any) -> Any:
+        # a unit of work holds SQLite's only lock already, and PyDAL's own begins a second transaction
+        attributes.pop("for_update", None)
+        return super(SQLiteAdapter, self).select(query, fields, attributes)
+
     def delete(self, table: Any, query: Any) -> Any:
         # PyDAL's own deletes row by row what the database's foreign keys look after
         return super(SQLiteAdapter, self).delete(table, query)
@@ -123,28 +162,64 @@ class _Typed(SQLCustomType):  # type: ignore[misc]
     def __init__(self, column: sa.Column[Any], engine: Engine) -> None:
         column_type = column.type
         assert isinstance(column_type, ColumnType)
-        literal, check, name = engine.literal, column_type.check, column.name
+        literal, name = engine.literal, column.name
         decode = engine.from_sync_driver(column_type)
 
         def encoder(value: Any) -> str:
-            if value is None:
-                return "NULL"
-            try:
-                return literal(column_type, check(value))
-            except ValueError as error:
-                raise BadValue(name, str(error)) from None
+            return "NULL" if value is None else literal(column_type, _checked(name, column_type, value))
 
         def decoder(value: Any) -> Any:
             return value if value is None or decode is None else decode(value)
 
         super().__init__(type="dbservice", native="", encoder=encoder, decoder=decoder)
+        self.column_type = column_type
         self.is_text = isinstance(column_type, String | Text)
+        self.is_whole = isinstance(column_type, Integer | BigInteger)
+        self.reckons = ("mul",) if self.is_whole else ("mul", "div") if isinstance(column_type, Float) else ()
 
     def __eq__(self, other: object) -> bool:
         # PyDAL allows startswith(), contains() ... on what equals "string"
         return (self.is_text and other == "string") or self is other
 
     __hash__ = object.__hash__
+
+    def startswith(self, text: str) -> bool:
+        # PyDAL adds and subtracts what is a "decimal(", and writes `+` as || for all else
+        return bool(self.reckons) and text.startswith("decimal")
+
+    def same_as(self, other: object) -> bool:
+        return isinstance(other, _Typed) and repr(other.column_type) == repr(self.column_type)
+
+    def comparable_with(self, other: object) -> bool:
+        """Whether every engine compares the two as what they mean."""
+        if isinstance(other, _Typed):
+            both = {type(self.column_type), type(other.column_type)}
+            return both <= _WHOLE or both <= _TEXT or self.same_as(other)
+        return self.is_whole or other not in ("id", "integer", "bigint")
+
+
+_ID, _ANY_TEXT = Id(), Text()
+_WHOLE = {Integer, BigInteger}
+_TEXT = {String, Text, Enum}
+
+
+def _checked(name: str, column_type: ColumnType, value: Any) -> Any:
+    try:
+        return column_type.check(value)
+    except ValueError as error:
+        raise BadValue(name, str(error)) from None
+
+
+def _sensible(expression: Any, beside: Any) -> None:
+    """Raise TypeError for what some engine would answer with a wrong value."""
+    kind = expression.type
+    op = getattr(expression.op, "__name__", "")
+    if op in ("mul", "div", "mod") and op not in kind.reckons:
+        raise TypeError(f"the engines do not reckon alike with {kind.column_type!r}: compute it in Python")
+    if beside == "string" and type(kind.column_type) not in _TEXT:
+        raise TypeError(f"{kind.column_type!r} is not text")
+    if isinstance(beside, _Typed) and not beside.comparable_with(kind):
+        raise TypeError(f"{beside.column_type!r} and {kind.column_type!r} do not mix")
 
 
 class MirroredTable(Table):  # type: ignore[misc]
@@ -174,7 +249,7 @@ class MirroredTable(Table):  # type: ignore[misc]
             self._refuse(values.keys() - row.keys())
         fields = [(self._field_of[name], value) for name, value in row.items()]
         row["id"] = int(self._db._adapter.insert(self, fields))
-        for column in self._canonical:
+        for column in self._written:  # several Python values mean one: what is answered is what is read later
             if row[column.name] is not None:
                 row[column.name] = column.type.check(row[column.name])  # type: ignore[attr-defined]
         return row
@@ -209,10 +284,6 @@ class MirroredTable(Table):  # type: ignore[misc]
         self._source, self._fields_by_column = source, names
         self._field_of = {column: self[field] for column, field in names.items()}
         self._written = [column for column in source.columns if column.name != "id"]
-        # the types in which several Python values mean one: what is answered is what is read later
-        self._canonical = [
-            c for c in self._written if isinstance(c.type, Numeric | Float | Timestamp | Time | Binary)
-        ]
 
     def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
         self._refuse(values.keys() - set(self.fields))  # PyDAL drops an unknown name without a word

@@ -1,10 +1,11 @@
 """The read path: statements compiled once per engine, run on a bounded set of held `databases` connections.
 
 Each slot holds one `databases` connection open, so a read costs neither a checkout nor a reset; readers wait in line
-(first come, first served), and a connection that was cancelled, timed out or lost is thrown away before its slot is
-given on, so that no slot is ever lost. `transaction()` and `iterate()` of `databases` are never used: they leak."""
+(first come, first served), and the slot of a connection that was cancelled, timed out or lost is given on when that
+connection is gone: no slot is ever lost, and the server never has more connections than slots. `transaction()` and `iterate()` of `databases` are never used: they leak."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -18,7 +19,7 @@ from .models import Page, Row
 from .types import ColumnType
 
 R = TypeVar("R", bound=Row)
-Encoder = tuple[str, Any, Callable[[Any], Any] | None, ColumnType | None]
+Encoder = tuple[str, Any, Callable[[Any], Any] | None, Callable[[Any], Any] | None]
 logger = logging.getLogger(__name__)
 
 
@@ -62,7 +63,8 @@ class _Compiled:
                 self.names.add(bind.key)
             column_type = bind.type if isinstance(bind.type, ColumnType) else None
             encode = engine.to_driver(column_type) if column_type else None
-            self._encoders.append((bind.key, bind.effective_value, encode, column_type))
+            check = column_type.check if column_type else None
+            self._encoders.append((bind.key, bind.effective_value, check, encode))
         decoders = [
             (i, decode)
             for i, column in enumerate(statement.selected_columns)
@@ -75,13 +77,15 @@ class _Compiled:
         if values.keys() != self.names:
             raise TypeError(f"the query takes {sorted(self.names)}, not {sorted(values)}")
         arguments = []
-        for key, fixed, encode, column_type in self._encoders:
+        for key, fixed, check, encode in self._encoders:
             value = values.get(key, fixed)
-            if encode is not None and column_type is not None and value is not None:
+            if check is not None and value is not None:
                 try:
-                    value = encode(column_type.check(value))
+                    value = check(value)  # MySQL would take 0 for equal to almost every string
                 except ValueError as error:
                     raise BadValue(key, str(error)) from None
+                if encode is not None:
+                    value = encode(value)
             arguments.append(value)
         return arguments
 
@@ -104,6 +108,7 @@ class _Slot:
     def __init__(self) -> None:
         self.connection: Any = None
         self.raw: Any = None
+        self.opening: asyncio.Future[None] | None = None
 
 
 class ReadPool:
@@ -115,7 +120,7 @@ class ReadPool:
         self._database = Database(engine.read_url(), **engine.read_options())
         self._gate = asyncio.Semaphore(self.size)
         self._free = [_Slot() for _ in range(self.size)]
-        self._closing: set[asyncio.Task[None]] = set()
+        self._renewing: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
         """Make the pool usable and prove it with one connection. Raises the driver's exception."""
@@ -123,12 +128,17 @@ class ReadPool:
         await self._run("SELECT 1", ())
 
     async def stop(self) -> None:
-        """Close every connection."""
+        """Let the reads that run come to their end, then close every connection."""
+        limits = self.engine.limits
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.statement + limits.connect):
+                for _ in range(self.size):
+                    await self._gate.acquire()
         for slot in self._free:
             await self._close(slot)
-        if self._closing:
-            await asyncio.wait(self._closing)
-        await self._database.disconnect()
+        with contextlib.suppress(TimeoutError):  # `databases` would wait for ever for a read that still runs
+            async with asyncio.timeout(limits.connect):
+                await self._database.disconnect()
 
     @property
     def in_use(self) -> int:
@@ -182,29 +192,32 @@ class ReadPool:
         slot = self._free.pop()
         fresh = slot.raw is None
         try:
-            try:
-                async with asyncio.timeout(self.engine.limits.statement):
-                    if fresh:
-                        await self._open(slot)
-                    return await self.engine.fetch(slot.raw, sql, arguments)
-            except Exception as error:
-                # a held connection whose server went away while nobody looked: a read may simply be run again
-                if fresh or self.engine.fault(error) is not Fault.LOST:
-                    raise
-                await self._close(slot)
-                async with asyncio.timeout(self.engine.limits.statement):
+            async with asyncio.timeout(self.engine.limits.statement):
+                if fresh:
                     await self._open(slot)
-                    return await self.engine.fetch(slot.raw, sql, arguments)
+                try:
+                    rows = await self.engine.fetch(slot.raw, sql, arguments)
+                except Exception as error:
+                    # a held connection whose server went away while nobody looked: a read may simply be run again
+                    if fresh or self.engine.fault(error) is not Fault.LOST:
+                        raise
+                    await self._close(slot)
+                    await self._open(slot)
+                    rows = await self.engine.fetch(slot.raw, sql, arguments)
         except BaseException as error:
             # whatever state the driver is in, the next reader gets a new connection
-            self._discard(slot)
-            slot = _Slot()
+            task = asyncio.ensure_future(self._renew(slot))
+            self._renewing.add(task)
+            task.add_done_callback(self._renewing.discard)
             if isinstance(error, Exception):
                 raise self._problem(error) from error
             raise
-        finally:
-            self._free.append(slot)
-            self._gate.release()
+        self._give_on(slot)
+        return rows
+
+    def _give_on(self, slot: _Slot) -> None:
+        self._free.append(slot)
+        self._gate.release()
 
     def _problem(self, error: Exception) -> Exception:
         if isinstance(error, TimeoutError):
@@ -224,37 +237,33 @@ class ReadPool:
 
     async def _open(self, slot: _Slot) -> None:
         # `databases` keeps one connection per task: a task of its own gives this slot one of its own
-        async def enter() -> Any:
-            return await self._database.connection().__aenter__()
+        async def enter() -> None:
+            async with asyncio.timeout(self.engine.limits.connect):
+                slot.connection = await self._database.connection().__aenter__()
+                slot.raw = slot.connection.raw_connection
+                await self.engine.open_reader(slot.raw)
 
-        opening = asyncio.ensure_future(enter())
+        slot.opening = asyncio.ensure_future(enter())
+        await asyncio.shield(slot.opening)  # who is cancelled here leaves nothing half open
+
+    async def _renew(self, slot: _Slot) -> None:
         try:
-            slot.connection = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(self._opened_for_nobody)
-            raise
-        slot.raw = slot.connection.raw_connection
-        await self.engine.open_reader(slot.raw)
-
-    def _opened_for_nobody(self, opening: "asyncio.Future[Any]") -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            slot = _Slot()
-            slot.connection = opening.result()
-            slot.raw = slot.connection.raw_connection
-            self._discard(slot)
-
-    def _discard(self, slot: _Slot) -> None:
-        task = asyncio.ensure_future(self._close(slot))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+            if slot.opening is not None:
+                await asyncio.wait([slot.opening])
+            await self._close(slot)
+        finally:
+            self._give_on(_Slot())
 
     async def _close(self, slot: _Slot) -> None:
-        connection, raw, slot.connection, slot.raw = slot.connection, slot.raw, None, None
-        if connection is None:
-            return
-        try:
-            await self.engine.abort_reader(raw)
-            async with asyncio.timeout(self.engine.limits.connect):
-                await connection.__aexit__()
-        except Exception as error:
-            logger.warning("a read connection did not close cleanly: %s", type(error).__name__)
+        if slot.connection is not None:
+            try:
+                async with asyncio.timeout(self.engine.limits.connect):
+                    await self.engine.abort_reader(slot.raw)
+            except Exception as error:
+                logger.warning("a read connection did not close cleanly: %s", type(error).__name__)
+            try:
+                async with asyncio.timeout(self.engine.limits.connect):
+                    await slot.connection.__aexit__()
+            except Exception as error:
+                logger.warning("a read connection was not given back cleanly: %s", type(error).__name__)
+        slot.connection = slot.raw = None

@@ -11,13 +11,14 @@ import datetime as dt
 import math
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.expression import ColumnElement
 
 INT32 = 2**31 - 1
@@ -47,7 +48,10 @@ class ColumnType(sa.types.TypeDecorator[Any]):
     value that every engine holds exactly, or raise `ValueError` with a sentence."""
 
     impl: Any = sa.types.NullType
-    cache_ok = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.cache_ok = False  # asked of each class; a key made of it would take two enums for one
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         if dialect.name not in _dialects:  # the default dialect: printing a statement
@@ -75,6 +79,10 @@ class ColumnType(sa.types.TypeDecorator[Any]):
     def check(self, value: Any) -> Any:
         """The one Python value every engine holds for `value`. Raises ValueError with a sentence."""
         raise NotImplementedError
+
+    def parameter(self, value: Any) -> Any:
+        """The same for a value that is only compared with the column's."""
+        return self.check(value)
 
     def from_json(self, value: Any) -> Any:
         """The same for a value as the API's JSON writes it."""
@@ -109,19 +117,48 @@ class Default(ColumnElement[Any]):
 
 @compiles(Default)
 def _default(element: Default, compiler: Any, **_: Any) -> str:
-    return f"({_dialects[compiler.dialect.name].default(element.column, element.value)})"
+    words = _dialects[compiler.dialect.name].default(element.column, element.value)
+    return f"({words.replace('%', '%%') if compiler.preparer._double_percents else words})"
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a string")
-    if "\0" in value:
+    text = str.__str__(value)  # str() of an enum's member would be its name
+    if "\0" in text:
         raise ValueError("must not contain the character NUL (U+0000)")
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise ValueError("must not contain half of a surrogate pair") from None
-    return str(value)
+    return text
+
+
+class _NoArithmetic(sa.types.TypeDecorator.Comparator[Any]):
+    """Operators of columns with which every engine reckons in a way of its own."""
+
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        self._refuse(op, other)
+        return super().operate(op, *other, **kwargs)
+
+    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
+        self._refuse(op, (other,))
+        return super().reverse_operate(op, other, **kwargs)
+
+    def _refuse(self, op: Any, others: Iterable[Any]) -> None:
+        mine = self.expr.type
+        if op in _ARITHMETIC:
+            raise TypeError(f"the engines do not reckon alike with {mine!r}: compute it in Python")
+        for other in others:
+            theirs = getattr(other, "type", None)
+            if isinstance(theirs, ColumnType) and repr(theirs) != repr(mine):
+                raise TypeError(f"the engines do not compare {mine!r} with {theirs!r} alike")
+
+
+_ARITHMETIC = {
+    *(operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv),
+    *(operators.mod, operators.neg),
+}
 
 
 class String(ColumnType):
@@ -141,6 +178,9 @@ class String(ColumnType):
         if len(text) > self.length:
             raise ValueError(f"must have at most {self.length} characters, has {len(text)}")
         return text
+
+    def parameter(self, value: Any) -> str:
+        return _text(value)  # a pattern may be longer than what it finds
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "maxLength": self.length}
@@ -183,9 +223,12 @@ class Enum(ColumnType):
         return f"Enum({', '.join(map(repr, self.values))})"
 
     def check(self, value: Any) -> str:
-        if not isinstance(value, str) or value not in self.values:
+        if not isinstance(value, str) or (text := str.__str__(value)) not in self.values:
             raise ValueError(f"must be one of {', '.join(self.values)}")
-        return str(value)
+        return text
+
+    def parameter(self, value: Any) -> str:
+        return _text(value)
 
     def check_constraint(self, column: str, name: Any = None) -> sa.CheckConstraint:
         """CHECK that `column` holds one of the values, in the words of each engine."""
@@ -278,6 +321,7 @@ class Numeric(ColumnType):
     """An exact decimal of `precision` digits, `scale` of them after the point; a string in JSON."""
 
     impl = sa.Numeric
+    comparator_factory = _NoArithmetic
 
     def __init__(self, precision: int, scale: int) -> None:
         super().__init__()
@@ -300,13 +344,11 @@ class Numeric(ColumnType):
             raise ValueError(f"must have at most {self.precision - self.scale} digits before the point")
         if not number:
             return self.of_minor_units(0)
-        minor = int("".join(map(str, digits)))
-        if (shift := exponent + self.scale) >= 0:
-            minor *= 10**shift
-        else:
-            minor, rest = divmod(minor, 10**-shift) if -shift <= len(digits) else (0, 1)
-            if rest:
+        if (shift := exponent + self.scale) < 0:
+            if any(digits[shift:]):
                 raise ValueError(f"must have at most {self.scale} digits after the point")
+            digits, shift = digits[:shift], 0
+        minor = int("".join(map(str, digits))) * 10**shift
         return self.of_minor_units(-minor if number < 0 else minor)
 
     def of_minor_units(self, minor: int) -> Decimal:
@@ -365,8 +407,10 @@ class Float(ColumnType):
 
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIME = re.compile(r"(\d\d:\d\d:\d\d)(?:\.(\d+))?", re.ASCII)
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# 24:00:00 is a time of the next day, which newer Pythons take and older ones refuse
+_CLOCK = r"((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?"
+_TIME = re.compile(_CLOCK, re.ASCII)
+_TIMESTAMP = re.compile(rf"(\d{{4}}-\d\d-\d\d)[Tt ]{_CLOCK}([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def _microseconds(fraction: str | None) -> str:
@@ -380,11 +424,12 @@ class Date(ColumnType):
     """A day of the years 1 to 9999."""
 
     impl = sa.Date
+    comparator_factory = _NoArithmetic
 
     def check(self, value: Any) -> dt.date:
         if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
             raise ValueError("must be a date")
-        return value
+        return dt.date(value.year, value.month, value.day)
 
     def from_json(self, value: Any) -> dt.date:
         if not isinstance(value, str) or not _DATE.fullmatch(value):
@@ -405,11 +450,12 @@ class Time(ColumnType):
     """A time of day without a zone, to the microsecond."""
 
     impl = sa.Time
+    comparator_factory = _NoArithmetic
 
     def check(self, value: Any) -> dt.time:
         if not isinstance(value, dt.time) or value.tzinfo is not None:
             raise ValueError("must be a time of day without an offset")
-        return value.replace(fold=0)
+        return dt.time(value.hour, value.minute, value.second, value.microsecond)
 
     def from_json(self, value: Any) -> dt.time:
         if not isinstance(value, str) or not (found := _TIME.fullmatch(value)):
@@ -431,16 +477,20 @@ class Timestamp(ColumnType):
     """A point in time, kept and answered in UTC, to the microsecond."""
 
     impl = sa.DateTime
+    comparator_factory = _NoArithmetic
 
     def check(self, value: Any) -> dt.datetime:
         if not isinstance(value, dt.datetime):
             raise ValueError("must be a timestamp")
         if value.utcoffset() is None:
             raise ValueError("must have an offset from UTC")
-        if value.tzinfo is dt.UTC:
-            return value
+        plain = dt.datetime.combine(value.date(), value.timetz())
+        if plain != value:  # a subclass that counts nanoseconds
+            raise ValueError("must not be finer than a microsecond")
+        if plain.tzinfo is dt.UTC:
+            return plain.replace(fold=0)
         try:
-            return value.astimezone(dt.UTC)
+            return plain.astimezone(dt.UTC)
         except OverflowError:
             raise ValueError("must lie in the years 1 to 9999 in UTC") from None
 
@@ -471,32 +521,29 @@ class JSON(ColumnType):
     def check(self, value: Any) -> Any:
         if value is None:
             raise ValueError("must not be null")
-        self._walk(value, 0)
-        return value
+        return self._plain(value, 0)
 
-    def _walk(self, value: Any, depth: int) -> None:
-        if depth > 64:
-            raise ValueError("must not be nested deeper than 64 levels")
+    def _plain(self, value: Any, depth: int) -> Any:
         match value:
+            case list() | tuple() | dict() if depth == 64:
+                raise ValueError("must not be nested deeper than 64 levels")
             case None | bool():
-                pass
+                return value
             case str():
-                _text(value)
+                return _text(value)
             case int():
                 if not -INT64 - 1 <= value <= INT64:
                     raise ValueError("must hold whole numbers of at most 64 bits")
+                return int(value)
             case float():
                 if not math.isfinite(value):
                     raise ValueError("must hold finite numbers")
+                return float(value)
             case list() | tuple():
-                for item in value:
-                    self._walk(item, depth + 1)
+                return [self._plain(item, depth + 1) for item in value]
             case dict():
-                for key, item in value.items():
-                    _text(key)
-                    self._walk(item, depth + 1)
-            case _:
-                raise ValueError(f"must be JSON, not {type(value).__name__}")
+                return {_text(key): self._plain(item, depth + 1) for key, item in value.items()}
+        raise ValueError(f"must be JSON, not {type(value).__name__}")
 
     @staticmethod
     def dumps(value: Any) -> str:
@@ -522,7 +569,7 @@ class Uuid(ColumnType):
     def check(self, value: Any) -> uuid.UUID:
         if not isinstance(value, uuid.UUID):
             raise ValueError("must be a UUID")
-        return value
+        return uuid.UUID(int=value.int)
 
     def from_json(self, value: Any) -> uuid.UUID:
         if not isinstance(value, str) or not re.fullmatch(

@@ -72,6 +72,10 @@ class Engine(ABC):
             hide_parameters=True,  # an error may reach a log
         )
 
+    def prepare(self, connection: sa.Connection) -> None:
+        """Make what must be there before the first migration. Leaves no transaction open."""
+        connection.rollback()
+
     @contextmanager
     @abstractmethod
     def lock(self, name: str, timeout: float) -> Iterator[None]:
@@ -106,7 +110,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def abort_reader(self, raw: Any) -> None:
-        """Make sure nobody uses the driver's connection again."""
+        """Make sure that nobody uses the driver's connection again, and that the server ends what it does for it."""
 
     # --- values
 
@@ -133,6 +137,10 @@ class Engine(ABC):
     def default(self, column: ColumnType, value: Any) -> str:
         """`value` as the SQL of a DEFAULT."""
         return self.literal(column, value)
+
+    def computed(self, column: ColumnType, sql: str) -> str:
+        """The whole number that `sql` computes, for an UPDATE of `column`, as SQL that fails where it does not fit."""
+        return sql
 
     # --- errors
 

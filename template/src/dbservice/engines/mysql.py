@@ -32,6 +32,7 @@ _FAULTS = {
     ER.WARN_DATA_OUT_OF_RANGE: Fault.VALUE,
     ER.WARN_DATA_TRUNCATED: Fault.VALUE,
     ER.TRUNCATED_WRONG_VALUE: Fault.VALUE,
+    1690: Fault.VALUE,  # DATA_OUT_OF_RANGE
     1366: Fault.VALUE,  # TRUNCATED_WRONG_VALUE_FOR_FIELD
     3819: Fault.VALUE,  # CHECK on MySQL
     4025: Fault.VALUE,  # CHECK on MariaDB
@@ -168,7 +169,13 @@ class MySQL(Engine):
         return rows
 
     async def abort_reader(self, raw: Any) -> None:
-        raw.close()
+        try:
+            if raw._close_reason:  # cancelled in the middle of a statement, with which the server would go on
+                session = raw.thread_id()
+                await raw.ping()  # connects anew, as before
+                await self.fetch(raw, f"KILL {session}", ())
+        finally:
+            raw.close()
 
     # --- values
 
@@ -180,6 +187,10 @@ class MySQL(Engine):
                 return t.JSON.dumps
             case t.Uuid():
                 return lambda value: value.hex
+            case t.Numeric():
+                return Decimal  # a subclass would travel as text, and be compared as a double
+            case t.Binary():
+                return _Bytes
         return None
 
     def from_driver(self, column: ColumnType) -> Convert | None:
@@ -283,7 +294,7 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Integer: my.INTEGER(),
     t.BigInteger: my.BIGINT(),
     t.Boolean: my.TINYINT(1),
-    t.Float: my.DOUBLE(),
+    t.Float: my.DOUBLE(asdecimal=False),
     t.Date: my.DATE(),
     t.Time: my.TIME(fsp=6),
     t.Timestamp: my.DATETIME(fsp=6),
@@ -292,8 +303,21 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
 }
 
 
-def _time_of_day(value: dt.timedelta) -> dt.time:
-    return (dt.datetime.min + value).time()
+def _time_of_day(value: dt.timedelta | dt.time) -> dt.time:
+    return value if isinstance(value, dt.time) else (dt.datetime.min + value).time()  # SQLAlchemy has done it
+
+
+class _Bytes:
+    """Bytes on their way through aiomysql, whose own way of writing them is not PyMySQL's any more."""
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+    def __bytes__(self) -> bytes:  # what SQLAlchemy gives PyMySQL
+        return self.value
+
+
+pymysql.converters.encoders[_Bytes] = lambda value, mapping=None: f"x'{value.value.hex()}'"
 
 
 def _password(password: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 import psycopg2
+import psycopg2.extras
 import sqlalchemy as sa
 from psycopg2 import errorcodes
 from sqlalchemy.dialects import postgresql as pg
@@ -64,7 +65,11 @@ class PostgreSQL(Engine):
 
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
         s = self.settings
-        options = {"timezone": "UTC", "search_path": self.schema, "standard_conforming_strings": "on"}
+        options = {
+            "timezone": "UTC",
+            "search_path": _identifier(self.schema),
+            "standard_conforming_strings": "on",
+        }
         if statement_timeout:
             options["statement_timeout"] = str(int(statement_timeout * 1000))
         tls: dict[str, Any] = {"sslmode": s.db_ssl_mode}
@@ -88,7 +93,20 @@ class PostgreSQL(Engine):
             **tls,
         )
         connection.autocommit = autocommit
+        # JSON comes as its text, as from asyncpg
+        psycopg2.extras.register_default_json(connection, loads=str)
         return connection
+
+    def sqlalchemy(self) -> sa.Engine:
+        engine = super().sqlalchemy()
+        sa.event.listen(engine, "connect", _impatient)
+        return engine
+
+    def prepare(self, connection: sa.Connection) -> None:
+        # not IF NOT EXISTS, which asks for the right to create even where there is nothing to create
+        if not sa.inspect(connection).has_schema(self.schema):
+            connection.execute(sa.schema.CreateSchema(self.schema))
+        connection.commit()
 
     @contextmanager
     def lock(self, name: str, timeout: float) -> Iterator[None]:
@@ -143,7 +161,7 @@ class PostgreSQL(Engine):
         return rows
 
     async def abort_reader(self, raw: Any) -> None:
-        raw.terminate()
+        await raw.close()  # and first cancels the statement that the server may still be at
 
     # --- values
 
@@ -158,7 +176,7 @@ class PostgreSQL(Engine):
             case t.Timestamp():
                 return pg.TIMESTAMP(timezone=True)
             case t.JSON():
-                return pg.JSON()
+                return _Json()
             case t.Uuid():
                 return pg.UUID(as_uuid=True)
         return _PLAIN[type(column)]
@@ -172,12 +190,16 @@ class PostgreSQL(Engine):
                 return t.JSON.loads
             case t.Uuid():
                 return _plain_uuid
+            case t.Numeric(scale=0):
+                return lambda value: Decimal(int(value))  # asyncpg gives 1E+4
             case t.Numeric() if column.kind is not Decimal:
                 return column.kind
         return None
 
     def from_sync_driver(self, column: ColumnType) -> Convert | None:
         match column:
+            case t.JSON():
+                return t.JSON.loads
             case t.Uuid():
                 return uuid.UUID
             case t.Numeric() if column.kind is not Decimal:
@@ -239,6 +261,15 @@ class PostgreSQL(Engine):
         return (diagnostics.constraint_name or diagnostics.column_name or "") if diagnostics else ""
 
 
+class _Json(sa.types.UserDefinedType[Any]):
+    """JSON whose text is ours: SQLAlchemy's own type would write it a second time."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "JSON"
+
+
 _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Id: pg.BIGINT(),
     t.Integer: pg.INTEGER(),
@@ -249,6 +280,13 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Time: pg.TIME(),
     t.Binary: pg.BYTEA(),
 }
+
+
+def _impatient(connection: Any, _: Any) -> None:
+    # a migration that waits for a table makes everybody behind it wait too
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '3s'")
+    connection.commit()
 
 
 def _plain_uuid(value: Any) -> uuid.UUID:

@@ -41,11 +41,11 @@ class SQLite(Engine):
         if path.is_dir() or not path.parent.is_dir():
             raise sqlite3.OperationalError("unable to open database file")
         connection = sqlite3.connect(
-            path, timeout=self.limits.connect, isolation_level=None, check_same_thread=False
-        )
-        # a double's text is not read back to the last bit by every SQLite: doubles travel as their bits
-        connection.create_function(
-            "double_of", 1, lambda bits: struct.unpack(">d", bits)[0], deterministic=True
+            path,
+            timeout=self.limits.connect,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
         )
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")
@@ -54,9 +54,12 @@ class SQLite(Engine):
         return connection
 
     def sqlalchemy(self) -> sa.Engine:
+        from . import sqlite_migrations
+
         engine = super().sqlalchemy()
         # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sqlite_migrations.prepare(engine)
         return engine
 
     @contextmanager
@@ -83,7 +86,12 @@ class SQLite(Engine):
         return "sqlite:///" + quote("file:" + quote(os.path.abspath(self.settings.db_name))) + "?mode=ro"
 
     def read_options(self) -> dict[str, Any]:
-        return {"uri": True, "timeout": self.limits.connect, "check_same_thread": False}
+        return {
+            "uri": True,
+            "timeout": self.limits.connect,
+            "check_same_thread": False,
+            "factory": _Connection,
+        }
 
     def compiler(self) -> sa.Dialect:
         return pysqlite.dialect(paramstyle="qmark")
@@ -158,6 +166,10 @@ class SQLite(Engine):
         sent = encode(value) if encode else value
         return quoted(sent) if isinstance(sent, str) else str(sent)
 
+    def computed(self, column: ColumnType, sql: str) -> str:
+        assert isinstance(column, t.Integer | t.BigInteger)
+        return f"whole_number({sql}, {-column.limit - 1}, {column.limit})"
+
     # --- errors
 
     def fault(self, error: BaseException) -> Fault:
@@ -174,6 +186,8 @@ class SQLite(Engine):
             return Fault.TIMEOUT
         if "unable to open database file" in str(error):
             return Fault.MISSING
+        if "user-defined function raised exception" in str(error):
+            return Fault.VALUE
         return (
             Fault.LOST
             if isinstance(error, ValueError) and "no active connection" in str(error)
@@ -183,6 +197,43 @@ class SQLite(Engine):
     def columns_of(self, error: BaseException) -> str:
         _, _, columns = str(error).partition("constraint failed: ")
         return columns.partition(".")[2].partition(",")[0] if "." in columns else columns
+
+
+class _Connection(sqlite3.Connection):
+    """SQLite with the functions that our values need, for reads as for writes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # a double's text is not read back to the last bit by every SQLite: doubles travel as their bits
+        self.create_function("double_of", 1, lambda bits: struct.unpack(">d", bits)[0], deterministic=True)
+        self.create_function("whole_number", 3, _whole_number, deterministic=True)
+        self.create_aggregate("sum", 1, _Sum)
+
+
+def _whole_number(value: Any, least: int, most: int) -> int | None:
+    # SQLite turns a whole number that is too large into a double
+    if value is not None and not (isinstance(value, int) and least <= value <= most):
+        raise ValueError("not a whole number that the column takes")
+    return value
+
+
+class _Sum:
+    """SUM, of long decimals too, which are text here."""
+
+    def __init__(self) -> None:
+        self.total: Any = None
+        self.long = False
+
+    def step(self, value: Any) -> None:
+        if isinstance(value, str):
+            self.long, value = True, _minor_units(value)
+        if value is not None:
+            self.total = value if self.total is None else self.total + value
+
+    def finalize(self) -> Any:
+        if self.long or (isinstance(self.total, int) and not -(2**63) <= self.total < 2**63):
+            return _sortable(self.total, len(str(abs(self.total))))
+        return self.total
 
 
 class _Named(sa.types.UserDefinedType[Any]):
@@ -207,7 +258,7 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Date: _Named("DATE"),
     t.Time: _Named("TIME"),
     t.Timestamp: _Named("TIMESTAMP"),
-    t.JSON: _Named("TEXT"),  # JSON would have the affinity of a number
+    t.JSON: _Named("JSON_TEXT"),  # JSON would have the affinity of a number
     t.Uuid: _Named("CHAR(32)"),
     t.Binary: _Named("BLOB"),
 }
@@ -222,17 +273,22 @@ def _decimal_to_sqlite(column: t.Numeric, value: Decimal) -> int | str:
     minor = int("".join(map(str, digits))) * (-1 if sign else 1)
     if column.precision <= _DIGITS:
         return minor
+    return _sortable(minor, column.precision)
+
+
+def _sortable(minor: int, width: int) -> str:
     # p and n keep SQLite from reading a number; the nines' complement makes -2 sort before -1
-    width = column.precision
     return f"p{minor:0{width}}" if minor >= 0 else f"n{10**width - 1 + minor:0{width}}"
 
 
+def _minor_units(text: str) -> int:
+    return int(text[1:]) if text[0] == "p" else int(text[1:]) - (10 ** (len(text) - 1) - 1)
+
+
 def _decimal_from_sqlite(column: t.Numeric, value: Any) -> Decimal:
-    if isinstance(value, str):
-        minor = int(value[1:]) if value[0] == "p" else int(value[1:]) - (10**column.precision - 1)
-    else:
-        minor = int(value)
-    return column.of_minor_units(minor)
+    if isinstance(value, float):
+        raise TypeError("SQLite adds and compares decimals; what else it makes of them is wrong")
+    return column.of_minor_units(_minor_units(value) if isinstance(value, str) else value)
 
 
 t.register("sqlite", SQLite.__new__(SQLite))

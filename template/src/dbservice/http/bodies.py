@@ -2,17 +2,27 @@
 
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
 from starlette.requests import Request
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def _exact_float(text: str) -> float:
     value = float(text)
-    if not math.isfinite(value) or (len(text) > 15 and Decimal(text) != Decimal(repr(value))):
+    if not math.isfinite(value) or ((len(text) > 15 or "e" in text.lower()) and not _same(text, value)):
         raise ValueError(f"the number {_short(text)} is not one that a double holds exactly")
     return value
+
+
+def _same(text: str, value: float) -> bool:
+    try:
+        return Decimal(text) == Decimal(repr(value))
+    except ArithmeticError:  # an exponent of nineteen digits
+        return False
 
 
 def _whole(text: str) -> int:
@@ -29,6 +39,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a name stands twice in one object")
+    for name in value:
+        if not name.isascii() and _SURROGATE.search(name):
+            raise ValueError("a name contains half of a surrogate pair")
     return value
 
 

@@ -160,7 +160,9 @@ def migrations_are_complete(database: servers.Database) -> None:
     service = the_service(Path.cwd())
     engine = service.engine(Settings.load(database.environ()))
     if migrations.expected(service) is None:
-        assert not service.tables.tables, "tables.py has tables and no migration makes them: run `make revision`"
+        assert not service.tables.tables, (
+            "tables.py has tables and no migration makes them: run `make revision`"
+        )
         return
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the migrations do not build what tables.py says"

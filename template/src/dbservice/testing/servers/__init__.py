@@ -1,8 +1,8 @@
 """Real servers for tests: PostgreSQL, MariaDB and MySQL on free ports of 127.0.0.1, and SQLite files.
 
-`find(engine)` is the server all tests of a session share, `own(engine)` one that a test may stop, kill, restart.
-They differ from a developer's machine on purpose (their time zone is not UTC, their collations are the engine's
-own): a session set up wrongly fails here and not in production.
+`find(engine)` is the server all tests of a session share, `own(engine)` one that a test may stop and kill.
+They differ from a developer's machine on purpose (their time zone is not UTC, their collations are the
+engine's own): a session set up wrongly fails here and not in production.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Runs a server's program in a folder of its own, never as root, and never longer than the tests last.
 
-Root hands folder and program to an unprivileged user, since PostgreSQL and MySQL refuse to run as root. A watchdog
-process holds the other end of a pipe: however the tests end, even by `kill -9`, the pipe closes, and it ends what
-still runs and removes the folders. (Linux's PR_SET_PDEATHSIG fires when the *thread* that started it ends.)
+Root hands folder and program to an unprivileged user, since PostgreSQL and MySQL refuse to run as root. A
+watchdog process holds the other end of a pipe: however the tests end, even by `kill -9`, the pipe closes, and it
+ends what still runs and removes the folders. (PR_SET_PDEATHSIG fires when the *thread* that started it ends.)
 """
 
 import atexit
@@ -82,7 +82,7 @@ class Room:
         return self._process is not None and self._process.poll() is None
 
     def usable(self, program: Path, root: Path, parts: Sequence[str]) -> Path:
-        """The program; or its copy, with those parts of `root`, if its user may not look there (say, below /root)."""
+        """The program; or a copy of those parts of `root`, if its user may not look there (below /root)."""
         try:
             self.run([program, "--version"])
         except PermissionError:

@@ -1,0 +1,151 @@
+"""What migrations need on SQLite, where altering a table means copying it: our types and defaults are read back, values
+are converted, ids stay used, foreign keys are checked at the end."""
+
+import json
+import re
+import sqlite3
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from alembic.ddl.sqlite import SQLiteImpl
+from sqlalchemy.dialects.sqlite import pysqlite
+
+from .. import types as t
+from ..types import ColumnType, Default
+from .sqlite import SQLite
+
+_DIALECT = pysqlite.dialect()
+_PLAIN: tuple[ColumnType, ...] = (
+    *(t.Integer(), t.BigInteger(), t.Boolean(), t.Float(), t.Text(), t.Date()),
+    *(t.Time(), t.Timestamp(), t.JSON(), t.Uuid(), t.Binary()),
+)
+_BY_NAME = {column_type.compile(dialect=_DIALECT): column_type for column_type in _PLAIN}
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Make `engine` one for migrations."""
+    sa.event.listen(engine, "connect", _connected)
+    sa.event.listen(engine, "begin", _remember_ids)
+    sa.event.listen(engine, "commit", _before_commit)
+
+
+def _connected(connection: Any, _: Any) -> None:
+    # a table is dropped when its copy is there: nothing may follow its foreign keys in between
+    connection.execute("PRAGMA foreign_keys=OFF")
+    connection.create_function("dbservice_converted", 3, _converted, deterministic=True)
+
+
+def _remember_ids(connection: sa.Connection) -> None:
+    connection.info["ids"] = _ids(connection)
+
+
+def _before_commit(connection: sa.Connection) -> None:
+    used = _ids(connection)
+    for table, last in connection.info.pop("ids", {}).items():
+        if used.get(table, 0) < last and sa.inspect(connection).has_table(table):
+            connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
+    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone():
+        raise sqlite3.IntegrityError(
+            f"FOREIGN KEY constraint failed: row {broken[1]} of {broken[0]} names a row of {broken[2]} that is not there"
+        )
+
+
+def _ids(connection: sa.Connection) -> dict[str, int]:
+    """The highest id that each table has ever given."""
+    sql = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
+    if not connection.exec_driver_sql(sql).fetchone():
+        return {}
+    rows = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+    return {name: last for name, last in rows}
+
+
+# --- what stands in a table
+
+
+def of_declared(words: str) -> ColumnType | None:
+    """The column type that SQLite's declaration stands for; an enum is a string here."""
+    found = re.fullmatch(r"(VARCHAR|NUMERIC)\((\d+)(?:, (\d+))?\)", words)
+    if not found:
+        return _BY_NAME.get(words)
+    return t.String(int(found[2])) if found[1] == "VARCHAR" else t.Numeric(int(found[2]), int(found[3]))
+
+
+def _enum(inspector: sa.Inspector, table: str, column: str, string: t.String) -> ColumnType:
+    for check in inspector.get_check_constraints(table):
+        if check["name"] == f"ck_{table}_{column}":
+            enum = t.Enum(*re.findall(r"'([^']*)'", check["sqltext"]))
+            return enum if enum.length == string.length else string
+    return string
+
+
+def _default(column_type: ColumnType, stored: Any) -> sa.DefaultClause | None:
+    if stored is None:
+        return None
+    decode = _ENGINE.from_driver(column_type)
+    value = decode(stored) if decode else stored
+    return sa.DefaultClause(Default(column_type, value, written(value)))
+
+
+def written(value: Any) -> Any:
+    """A Python value as the API's JSON writes it."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+class _Copying(SQLiteImpl):
+    """Alembic's SQLite, which knows our types: it reads them back, and converts what a value means."""
+
+    __dialect__ = "sqlite"
+
+    def autogen_column_reflect(self, inspector: sa.Inspector, table: sa.Table, column_info: Any) -> None:
+        connection, column = self.connection, column_info
+        assert connection is not None
+        rows = connection.exec_driver_sql(
+            f"PRAGMA table_info({_DIALECT.identifier_preparer.quote(table.name)})"
+        )
+        declared = {row[1]: row[2] for row in rows}[column["name"]]
+        if column["primary_key"] and declared == "INTEGER":
+            column["type"], column["identity"] = t.Id(), {}
+            table.dialect_options["sqlite"]["autoincrement"] = True
+        elif (found := of_declared(declared)) is None:
+            super().autogen_column_reflect(inspector, table, column)
+        else:
+            if isinstance(found, t.String):
+                found = _enum(inspector, table.name, column["name"], found)
+            column["type"] = found
+            if column.get("default") is not None:
+                column["default"] = _default(
+                    found, connection.exec_driver_sql(f"SELECT {column['default']}").scalar()
+                )
+
+    def cast_for_batch_migrate(self, existing: Any, existing_transfer: Any, new_type: Any) -> None:
+        if not isinstance(existing.type, ColumnType) or not isinstance(new_type, ColumnType):
+            super().cast_for_batch_migrate(existing, existing_transfer, new_type)
+            return
+        old, new = (each.compile(dialect=_DIALECT) for each in (existing.type, new_type))
+        if old != new:
+            existing_transfer["expr"] = sa.func.dbservice_converted(
+                existing_transfer["expr"], sa.literal_column(f"'{old}'"), sa.literal_column(f"'{new}'")
+            )
+
+
+def _converted(value: Any, old_name: str, new_name: str) -> Any:
+    old, new = of_declared(old_name), of_declared(new_name)
+    if value is None or old is None or new is None:
+        return value
+    decode, encode = _ENGINE.from_driver(old), _ENGINE.to_driver(new)
+    meant = decode(value) if decode else value
+    plain = written(meant)
+    try:
+        converted = new.from_json(plain)
+    except ValueError:
+        whole = isinstance(meant, Decimal) and meant == int(meant) and not isinstance(new, t.String | t.Text)
+        converted = new.from_json(
+            int(meant) if whole else plain if isinstance(plain, str) else json.dumps(plain)
+        )
+    return encode(converted) if encode else converted
+
+
+_ENGINE = SQLite.__new__(SQLite)  # its types need no settings

@@ -1,0 +1,703 @@
+"""Migrations: what a revision says, what it does to tables that hold rows, and who may run one, on every engine."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import sqlalchemy as sa
+
+from dbservice import Limits, migrations
+from dbservice.errors import StartupError
+from dbservice.schema import AUTOMATIC
+from dbservice.testing import plugin, servers
+
+from . import specimen
+from .tiny import Tiny
+
+T = TypeVar("T")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "tiny" in metafunc.fixturenames:
+        engines = plugin._engines(metafunc.config)
+        engines = [each for each in engines if each in getattr(metafunc.function, "engines", engines)]
+        metafunc.parametrize("private_database", engines, indirect=True)
+
+
+def only(*engines: str) -> Callable[[T], T]:
+    """For a test that is about these engines."""
+
+    def mark(test: T) -> T:
+        test.engines = engines  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+@pytest.fixture
+def tiny(private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    return Tiny(tmp_path / "tiny", private_database, monkeypatch)
+
+
+@contextmanager
+def connected(tiny: Tiny) -> Iterator[sa.Connection]:
+    engine = tiny.engine.sqlalchemy()
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def names(tiny: Tiny) -> set[str]:
+    with connected(tiny) as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def fill(tiny: Tiny, count: int = 3) -> None:
+    """Rows in every table, parents first; every second one has NULL where it may."""
+    with connected(tiny) as connection:
+        for table in tiny.service.tables.sorted_tables:
+            for number in range(count):
+                connection.execute(table.insert().values(row_of(table, number)))
+        connection.commit()
+
+
+def row_of(table: sa.Table, number: int) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for column in table.columns:
+        column_type: Any = column.type
+        if column.name in AUTOMATIC[1:]:
+            row[column.name] = column_type.from_json("2024-01-31T13:45:00.123456Z")
+        elif column.foreign_keys:
+            row[column.name] = None if column.nullable else number % 3 + 1
+        elif column.name != "id":
+            example = column_type.from_json(column_type.example(number))
+            row[column.name] = None if column.nullable and number % 2 else example
+    return row
+
+
+def rows(tiny: Tiny, table: str) -> list[dict[str, Any]]:
+    found = tiny.service.tables.tables[table]
+    with connected(tiny) as connection:
+        return [dict(row) for row in connection.execute(found.select().order_by(found.c.id)).mappings()]
+
+
+def seen(tiny: Tiny) -> dict[str, list[dict[str, Any]]]:
+    return {table: rows(tiny, table) for table in tiny.service.tables.tables}
+
+
+# --- up, down, up
+
+
+def test_every_type_goes_up_down_and_up_again(tiny: Tiny) -> None:
+    tiny.use(specimen.metadata)
+    first = tiny.revise("create the tables")
+    tiny.upgrade()
+    assert tiny.differences() == []
+    assert names(tiny) == {*specimen.metadata.tables, "alembic_version_tiny"}
+    tiny.move("base")
+    assert names(tiny) == {"alembic_version_tiny"}
+    tiny.upgrade()
+    assert tiny.differences() == []
+    assert "text(" not in first and "VARCHAR" not in first and "schema=" not in first
+    assert tiny.revise("nothing") == "" and len(list(tiny.versions.iterdir())) == 1
+
+
+def test_what_the_migrations_build_holds_what_tables_py_says(tiny: Tiny) -> None:
+    """The same CHECKs, keys, defaults and orders as create_all makes."""
+    tiny.use(specimen.metadata)
+    tiny.revise()
+    tiny.upgrade()
+    with connected(tiny) as connection:
+        migrated = shape(connection)
+    tiny.move("base")
+    with connected(tiny) as connection:
+        specimen.metadata.create_all(connection)
+        connection.commit()
+        assert shape(connection) == migrated
+
+
+def shape(connection: sa.Connection) -> Any:
+    inspector = sa.inspect(connection)
+    found = {}
+    for table in specimen.metadata.tables:
+        columns = {
+            each["name"]: {**each, "type": repr(each["type"])} for each in inspector.get_columns(table)
+        }
+        found[table] = (
+            columns,
+            inspector.get_pk_constraint(table),
+            sorted(inspector.get_foreign_keys(table), key=str),
+            sorted(inspector.get_unique_constraints(table), key=str),
+            sorted(inspector.get_indexes(table), key=str),
+            sorted(inspector.get_check_constraints(table), key=str),
+            inspector.get_table_options(table),
+        )
+    return found
+
+
+# --- others in the same database
+
+ONE = 'users = owned(metadata, "users", Column("email", String(20), nullable=False, unique=True))\n'
+
+
+def test_tables_of_others_are_neither_touched_nor_mentioned(tiny: Tiny) -> None:
+    with connected(tiny) as connection:
+        for sql in (
+            "CREATE TABLE accounts (id INTEGER PRIMARY KEY, email VARCHAR(20))",
+            "INSERT INTO accounts VALUES (1, 'a@b')",
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+            "INSERT INTO alembic_version VALUES ('theirs')",
+            "CREATE TABLE alembic_version_other (version_num VARCHAR(32) NOT NULL)",
+            "INSERT INTO alembic_version_other VALUES ('theirs')",
+        ):
+            connection.exec_driver_sql(sql)
+        connection.commit()
+    tiny.tables(ONE)
+    assert "accounts" not in tiny.revise()
+    tiny.upgrade()
+    assert tiny.differences() == []
+    assert names(tiny) == {
+        "users",
+        "alembic_version_tiny",
+        "accounts",
+        "alembic_version",
+        "alembic_version_other",
+    }
+    tiny.move("base")
+    assert tiny.differences() != []
+    with connected(tiny) as connection:
+        assert connection.exec_driver_sql("SELECT email FROM accounts").scalar() == "a@b"
+        for table in ("alembic_version", "alembic_version_other"):
+            assert connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar() == "theirs"
+        assert connection.exec_driver_sql("SELECT count(*) FROM alembic_version_tiny").scalar() == 0
+
+
+# --- every change, on tables with rows
+
+USERS = """
+users = owned(metadata, "users",
+    Column("email", String(20), nullable=False, unique=True),
+    Column("nick", String(20), nullable=True),
+    Column("order", Enum("a", "b"), nullable=False, default="a"),
+    Column("balance", Numeric(12, 2), nullable=False, default="1.5"),
+    Column("big", Numeric(18, 2), nullable=True),
+    Column("age", Integer(), nullable=True),
+    Column("about", Text(), nullable=False, default="it's \\\\ é"),
+    Column("settings", JSON(), nullable=True, default={"a": [1.5, None, "x'"]}),
+    Column("since", Timestamp(), nullable=False, default="2024-01-31T13:45:00.000001Z"),
+)
+"""
+POSTS = """
+posts = owned(metadata, "posts",
+    Column("user_id", BigInteger(), ForeignKey("users.id"), nullable=False, index=True),
+    Column("parent_id", BigInteger(), ForeignKey("posts.id"), nullable=True, index=True),
+    Column("title", String(20), nullable=False, index=True),
+)
+"""
+NOTES = """
+notes = owned(metadata, "notes",
+    Column("post_id", BigInteger(), ForeignKey("posts.id"), nullable=False, index=True),
+    Column("kind", Enum("x", "y"), nullable=False, default="y"),
+)
+"""
+BEFORE = USERS + POSTS
+CHANGES: dict[str, Any] = {
+    "a new column with a default": (
+        '    Column("age", ',
+        '    Column("active", Boolean(), nullable=False, default=True),\n    Column("age", ',
+    ),
+    "a new column with a hard default": (
+        '    Column("age", ',
+        '    Column("key", Text(), nullable=False, default="it\'s \\\\ %s é"),\n    Column("age", ',
+    ),
+    "a new column with a default of per cent": (
+        '    Column("age", ',
+        '    Column("rate", String(20), nullable=False, default="100 %s"),\n    Column("age", ',
+    ),
+    "a new optional column": (
+        '    Column("age", ',
+        '    Column("limit", JSON(), nullable=True),\n    Column("age", ',
+    ),
+    "a new unique column": (
+        '    Column("age", ',
+        '    Column("token", Uuid(), nullable=True, unique=True),\n    Column("age", ',
+    ),
+    "a new enum column": (
+        '    Column("age", ',
+        '    Column("group", Enum("x", "long value"), nullable=False, default="x"),\n    Column("age", ',
+    ),
+    "a new table with names that are too long": (
+        "\nposts",
+        f'{"t" * 40} = owned(metadata, "{"t" * 40}", Column("{"b" * 40}", Enum("x", "y"), nullable=False, index=True),'
+        f'Column("{"c" * 40}", BigInteger(), ForeignKey("users.id"), nullable=False, unique=True))\n\nposts',
+    ),
+    "a new column that refers to itself": (
+        '    Column("age", ',
+        '    Column("boss_id", BigInteger(), ForeignKey("users.id"), nullable=True, index=True),\n    Column("age", ',
+    ),
+    "a new table": ("\nposts", NOTES.replace("post", "user") + "\nposts"),
+    "a new table that an old one refers to": (
+        '    Column("title", ',
+        '    Column("topic_id", BigInteger(), ForeignKey("topics.id"), nullable=True, index=True),\n    Column("title", ',
+        'topics = owned(metadata, "topics", Column("name", String(20), nullable=False))\n',
+    ),
+    "a dropped column": ('    Column("age", Integer(), nullable=True),\n', ""),
+    "a dropped unique column": ('    Column("email", String(20), nullable=False, unique=True),\n', ""),
+    "a dropped indexed column": ('    Column("title", String(20), nullable=False, index=True),\n', ""),
+    "a dropped enum column": ('    Column("order", Enum("a", "b"), nullable=False, default="a"),\n', ""),
+    "a dropped foreign key column": (
+        '    Column("user_id", BigInteger(), ForeignKey("users.id"), nullable=False, index=True),\n',
+        "",
+    ),
+    "a dropped table": (POSTS, ""),
+    "two dropped tables": (BEFORE, 'other = owned(metadata, "other", Column("x", Integer(), nullable=True))\n'),
+    "a dropped table that another refers to": (
+        USERS + POSTS.replace("\n)", '\n    Column("user_id2", Integer(), nullable=True),\n)'),
+        POSTS.replace(
+            'Column("user_id", BigInteger(), ForeignKey("users.id"), nullable=False, index=True)',
+            'Column("user_id2", Integer(), nullable=True)',
+        ),
+    ),
+    "a new index": ('Column("nick", String(20), nullable=True)', 'Column("nick", String(20), nullable=True, index=True)'),
+    "a dropped index": (
+        'Column("title", String(20), nullable=False, index=True)',
+        'Column("title", String(20), nullable=False)',
+    ),
+    "a new unique key": ('Column("nick", String(20), nullable=True)', 'Column("nick", String(20), nullable=True, unique=True)'),
+    "a dropped unique key": (
+        'Column("email", String(20), nullable=False, unique=True)',
+        'Column("email", String(20), nullable=False)',
+    ),
+    "a longer string": ('"email", String(20)', '"email", String(300)'),
+    "a shorter string": ('"email", String(20)', '"email", String(15)'),
+    "a text instead of a string": ('"nick", String(20)', '"nick", Text()'),
+    "a column that becomes optional": ('"email", String(20), nullable=False', '"email", String(20), nullable=True'),
+    "a column with a default that becomes optional": (
+        '"about", Text(), nullable=False',
+        '"about", Text(), nullable=True',
+    ),
+    "a new enum value": ('Enum("a", "b"), ', 'Enum("a", "b", "c"), '),
+    "a new, longer enum value": ('Enum("a", "b"), ', 'Enum("a", "b", "quite long"), '),
+    "an enum instead of a string": (
+        'Column("order", Enum("a", "b"), nullable=False, default="a")',
+        'Column("order", String(10), nullable=False, default="a")',
+    ),
+    "another default": ('nullable=False, default="a"', 'nullable=False, default="b"'),
+    "a dropped default": ('nullable=False, default="1.5"', "nullable=False"),
+    "a new default": ('Column("nick", String(20), nullable=True)', 'Column("nick", String(20), nullable=True, default="it\'s %")'),
+    "another json default": ('default={"a": [1.5, None, "x\'"]}', 'default={"a": [True]}'),
+    "more digits after the point": ("Numeric(12, 2)", "Numeric(14, 4)"),
+    "more digits than SQLite has numbers for": ("Numeric(18, 2)", "Numeric(30, 2)"),
+    "a bigint instead of an integer": ('"age", Integer()', '"age", BigInteger()'),
+    "a decimal instead of an integer": ('"age", Integer()', '"age", Numeric(20, 3)'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_becomes_a_revision_that_keeps_the_rows(tiny: Tiny, name: str) -> None:
+    old, new, *more = CHANGES[name]
+    before = old if old.startswith(USERS) else BEFORE
+    after = "".join(more) + before.replace(old, new)
+    assert before != after
+    tiny.tables(before)
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny)
+    original = seen(tiny)
+
+    tiny.tables(after)
+    # a table that is not in tables.py any more may be anybody's; servers write a default in their own words
+    if name != "a dropped table" and (tiny.database.type == "sqlite" or not name.endswith("default")):
+        assert tiny.differences() != []
+    text = tiny.revise(name)
+    assert text and not [word for word in ("VARCHAR", "sa.text", "sa.String", "schema=") if word in text]
+    tiny.upgrade()
+    assert tiny.differences() == [] and tiny.revise("nothing") == ""
+    for table, found in seen(tiny).items():
+        for new_row, old_row in zip(found, original.get(table, []), strict=table in original):
+            both = new_row.keys() & old_row.keys()
+            assert {key: new_row[key] for key in both} == {key: old_row[key] for key in both}
+            default_of = {c.name: c.info.get("default") for c in tiny.service.tables.tables[table].columns}
+            for key in new_row.keys() - old_row.keys():
+                assert new_row[key] == default_of[key]
+    the_checks_hold(tiny)
+    if tiny.database.type == "sqlite":
+        make_check_is_content(tiny)
+
+    if "dropped" in name:  # what is gone does not come back, and a required column cannot be empty
+        clear(tiny)
+    tiny.move("0001")
+    tiny.tables(before)
+    assert tiny.differences() == []
+    if "dropped" not in name:
+        assert seen(tiny) == original
+    the_checks_hold(tiny)
+
+
+def make_check_is_content(tiny: Tiny) -> None:
+    for words in (["format", "--check"], ["check"]):
+        command = [sys.executable, "-m", "ruff", *words, "--no-cache", "."]
+        found = subprocess.run(command, capture_output=True, text=True, cwd=tiny.versions)
+        assert found.returncode == 0, found.stdout
+
+
+def clear(tiny: Tiny) -> None:
+    with connected(tiny) as connection:
+        for table in reversed(tiny.service.tables.sorted_tables):
+            for column in table.columns:
+                if any(key.column.table is table for key in column.foreign_keys):
+                    connection.execute(table.update().values({column.name: None}))
+            connection.execute(table.delete())
+        connection.commit()
+
+
+def the_checks_hold(tiny: Tiny) -> None:
+    """Each enum column takes its values and no other, whoever writes."""
+    for table in tiny.service.tables.sorted_tables:
+        for column in table.columns:
+            column_type: Any = column.type
+            if type(column_type).__name__ != "Enum":
+                continue
+            with connected(tiny) as connection:
+                name = tiny.engine.compiler().identifier_preparer.quote
+                update = f"UPDATE {name(table.name)} SET {name(column.name)} = "
+                connection.execute(table.insert().values(row_of(table, 10) | parents(table)))
+                for value in column_type.values:
+                    connection.exec_driver_sql(f"{update}'{value}'")
+                with pytest.raises((sa.exc.IntegrityError, sa.exc.OperationalError), match=r"(?i)check|4025"):
+                    connection.exec_driver_sql(f"{update}'Z'")
+                connection.rollback()
+
+
+def parents(table: sa.Table) -> dict[str, Any]:
+    return {column.name: 1 for column in table.columns if column.foreign_keys and not column.nullable}
+
+
+# --- what `check-migrations` sees
+
+TYPES = (
+    *("String(40)", "String(41)", "Text()", "Integer()", "BigInteger()", "Boolean()", "Numeric(12, 2)", "Numeric(12, 3)"),
+    *("Numeric(40, 2)", "Float()", "Date()", "Time()", "Timestamp()", "JSON()", "Uuid()", "Binary()", 'Enum("a", "b")'),
+    'Enum("a", "c")',
+)  # fmt: skip
+
+
+def typed(shift: int) -> str:
+    columns = ", ".join(
+        f'Column("c{i}", {TYPES[(i + shift) % len(TYPES)]}, nullable=True)' for i in range(len(TYPES))
+    )
+    return f'values = owned(metadata, "values", {columns})\n'
+
+
+def test_every_other_type_is_seen(tiny: Tiny) -> None:
+    with connected(tiny) as connection:
+        tiny.tables(typed(0)).tables.create_all(connection)
+        connection.commit()
+    assert tiny.differences() == []
+    missed = []
+    for shift in range(1, len(TYPES)):
+        tiny.tables(typed(shift))
+        said = "\n".join(tiny.differences())
+        for i in range(len(TYPES)):
+            if f"c{i}" not in re.findall(r"c\d+", said):
+                missed.append({TYPES[i], TYPES[(i + shift) % len(TYPES)]})
+    same = {"Text()", "JSON()"}  # to MySQL and MariaDB both are LONGTEXT
+    assert missed == ([same, same] if tiny.database.type == "mysql" else [])
+
+
+def test_the_order_of_enum_values_means_nothing(tiny: Tiny) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise()
+    tiny.tables(BEFORE.replace('Enum("a", "b")', 'Enum("b", "a")'))
+    assert tiny.revise() == ""
+
+
+# --- the file of a revision
+
+
+@only("sqlite")
+def test_a_revision_is_right_without_ruff(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    tiny.tables(BEFORE)
+    assert "op.create_table('users'" in tiny.revise()
+    tiny.upgrade()
+    assert tiny.differences() == []
+
+
+@only("sqlite")
+def test_revisions_are_numbered_and_named_by_their_message(tiny: Tiny) -> None:
+    messages = {
+        'say "hi"\n\\ and é': "0001_say_hi_and_e",
+        "": "0002",
+        "日本": "0003",
+        "x" * 99: "0004_" + "x" * 27,
+    }
+    for number, (message, revision) in enumerate(messages.items()):
+        tiny.tables(ONE + ONE.replace("users", f"users{number}"))
+        assert tiny.revise(message)
+        assert (tiny.versions / f"{revision}.py").is_file()
+    tiny.upgrade()
+    assert migrations.reached(tiny.service, tiny.engine) == "0004_" + "x" * 27
+    tiny.move("0002")
+    assert migrations.reached(tiny.service, tiny.engine) == "0002"
+    tiny.move("0003")
+    tiny.move("head")
+    assert migrations.reached(tiny.service, tiny.engine) == migrations.expected(tiny.service)
+
+
+@only("sqlite")
+def test_a_required_column_without_a_default_is_refused(tiny: Tiny) -> None:
+    tiny.tables(ONE)
+    tiny.revise()
+    tiny.tables(ONE.replace("))", '), Column("phone", String(9), nullable=False))'))
+    with pytest.raises(
+        StartupError, match=r"^users\.phone is required and has no default: .* one revision later\.$"
+    ):
+        tiny.revise()
+    assert len(list(tiny.versions.iterdir())) == 1
+
+
+# --- what goes wrong is one sentence
+
+
+@only("sqlite")
+def test_two_revisions_that_both_come_last_are_named(tiny: Tiny) -> None:
+    tiny.tables(ONE)
+    tiny.revise("first")
+    for name in ("here", "there"):
+        text = (tiny.versions / "0001_first.py").read_text()
+        text = text.replace('"0001_first"', f'"0002_{name}"').replace("= None", '= "0001_first"', 1)
+        (tiny.versions / f"0002_{name}.py").write_text(text)
+    works: list[Callable[[], Any]] = [tiny.upgrade, tiny.revise, lambda: migrations.expected(tiny.service)]
+    for work in works:
+        with pytest.raises(StartupError, match="0002_here and 0002_there both come last: set down_revision"):
+            work()
+
+
+BROKEN = {
+    'op.execute("SELECT nonsense FROM nowhere")': "0002_broken.py, line 13, the database said: ",
+    "raise ValueError('what now')": "0002_broken.py, line 13: ValueError: what now.",
+    "op.drop_table('users')\n    op.add_column('nowhere', sa.Column('a', types.Nonsense()))": (
+        "0002_broken.py, line 14: AttributeError: "
+    ),
+    "this is no Python": "0002_broken.py, line 13: SyntaxError: ",
+}
+
+
+@pytest.mark.parametrize("body", BROKEN)
+def test_a_revision_that_fails_is_one_sentence_and_leaves_nothing(tiny: Tiny, body: str) -> None:
+    tiny.tables(ONE)
+    tiny.revise("first")
+    tiny.upgrade()
+    (tiny.versions / "0002_broken.py").write_text(
+        f"""
+import sqlalchemy as sa
+from alembic import op
+
+from dbservice import types
+
+revision = "0002_broken"
+down_revision = "0001_first"
+
+
+def upgrade() -> None:
+    op.execute("CREATE TABLE half (id INTEGER)")
+    {body}
+
+
+def downgrade() -> None:
+    pass
+"""
+    )
+    code, out, err = tiny.run("migrate")
+    assert (code, out) == (1, "") and BROKEN[body] in err
+    assert [line for line in err.splitlines() if "info" not in line] == err.splitlines()[-1:]
+    (tiny.versions / "0002_broken.py").unlink()
+    if tiny.database.type != "mysql" or "no Python" in body:  # whose DDL cannot be taken back
+        assert names(tiny) == {"users", "alembic_version_tiny"}
+    assert migrations.reached(tiny.service, tiny.engine) == "0001_first"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"age", Integer(), nullable=True', '"age", Integer(), nullable=False'),
+        ('Enum("a", "b")', 'Enum("a")'),
+    ],
+    ids=["null", "enum"],
+)
+def test_rows_that_stand_against_a_change_are_one_sentence(tiny: Tiny, change: tuple[str, str]) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny)
+    before = seen(tiny)
+    tiny.tables(BEFORE.replace(*change))
+    tiny.revise()
+    pattern = r"^The migration stopped at 0002_change.py, line \d+, the database said: [^\n]+$"
+    with pytest.raises(StartupError, match=pattern):
+        tiny.upgrade()
+    assert seen(tiny) == before and migrations.reached(tiny.service, tiny.engine) == "0001_first"
+
+
+# --- one at a time
+
+
+def test_two_at_once_take_turns(tiny: Tiny) -> None:
+    tiny.use(specimen.metadata)
+    tiny.revise()
+    with tiny.engine.lock("migrate tiny", 1):
+        both = [tiny.start("migrate") for _ in range(2)]
+        time.sleep(3)
+        assert [each.poll() for each in both] == [None, None]
+    said = [each.communicate(timeout=60) for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    assert sum("Running upgrade" in err for _, err in said) == 1
+    assert tiny.differences() == []
+
+
+def test_a_lock_that_is_held_too_long_is_one_sentence(tiny: Tiny) -> None:
+    tiny.options["limits"] = Limits(lock=1)
+    tiny.tables(ONE)
+    tiny.revise()
+    with tiny.engine.lock("migrate tiny", 1), pytest.raises(StartupError) as caught:
+        tiny.upgrade()
+    assert str(caught.value) == "Another migration of tiny has held the lock for 1 seconds: wait for it."
+    tiny.upgrade()
+
+
+def test_the_lock_is_the_service_s_own(tiny: Tiny) -> None:
+    tiny.options["limits"] = Limits(lock=1)
+    tiny.tables(ONE)
+    tiny.revise()
+    if tiny.database.type == "sqlite":
+        return  # a file is one service's
+    with tiny.engine.lock("migrate other", 1):
+        tiny.upgrade()
+
+
+def test_a_timeout_inside_a_migration_is_not_the_lock_s(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.tables(ONE)
+    tiny.revise()
+
+    def slow(*_: Any) -> None:
+        raise TimeoutError("something else")
+
+    monkeypatch.setattr("alembic.command.upgrade", slow)
+    with pytest.raises(TimeoutError, match="something else"):
+        tiny.upgrade()
+
+
+@only("postgresql")
+def test_a_table_in_use_does_not_make_everybody_wait(tiny: Tiny) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise()
+    tiny.upgrade()
+    tiny.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    tiny.revise()
+    with closing(tiny.database.connect()) as reader, closing(tiny.database.connect()) as second:
+        reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
+        migrating = threading.Thread(target=tiny.upgrade)
+        migrating.start()
+        time.sleep(1)
+        assert migrating.is_alive()
+        cursor = second.cursor()
+        cursor.execute("SET statement_timeout = '5s'")
+        cursor.execute("SELECT * FROM users")  # waits behind the migration, which gives up first
+        second.rollback()
+        reader.rollback()
+        migrating.join(timeout=20)
+        assert not migrating.is_alive()
+    assert tiny.differences() == []
+
+
+@only("postgresql")
+def test_a_schema_of_its_own_is_made(tiny: Tiny) -> None:
+    tiny.options["schema"] = "their own"
+    tiny.tables(ONE)
+    tiny.revise()
+    tiny.upgrade()
+    assert tiny.differences() == []
+    assert names(tiny) == {"users", "alembic_version_tiny"}
+    with closing(tiny.database.connect()) as connection:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT schemaname FROM pg_tables WHERE tablename IN ('users', 'alembic_version_tiny')"
+        )
+        assert cursor.fetchall() == [("their own",), ("their own",)]
+    tiny.move("base")
+    tiny.upgrade()
+
+
+# --- SQLite, which alters a table by copying it
+
+
+@only("sqlite")
+def test_an_id_is_never_used_twice(tiny: Tiny) -> None:
+    tiny.tables(ONE)
+    tiny.revise()
+    tiny.upgrade()
+    fill(tiny, 5)
+    with connected(tiny) as connection:
+        connection.exec_driver_sql("DELETE FROM users WHERE id > 3")
+        connection.commit()
+    tiny.tables(ONE.replace("20", "30"))
+    tiny.revise()
+    tiny.upgrade()
+    with connected(tiny) as connection:
+        table = tiny.service.tables.tables["users"]
+        made = connection.execute(table.insert().values(row_of(table, 9))).inserted_primary_key
+        assert made is not None and made[0] == 6
+        connection.execute(table.delete().where(table.c.id == 6))
+        connection.commit()
+    tiny.move("base")
+    tiny.upgrade()
+    fill(tiny, 1)
+    assert rows(tiny, "users")[0]["id"] == 1
+
+
+@only("sqlite")
+def test_a_copied_table_keeps_what_others_say_of_it(tiny: Tiny) -> None:
+    """Dropping a parent would delete its children, or be refused."""
+    cascade = POSTS.replace('ForeignKey("users.id")', 'ForeignKey("users.id", ondelete="CASCADE")')
+    tiny.tables(USERS + cascade)
+    tiny.revise()
+    tiny.upgrade()
+    fill(tiny)
+    before = rows(tiny, "posts")
+    tiny.tables(USERS.replace("20", "30") + cascade)
+    tiny.revise()
+    tiny.upgrade()
+    assert rows(tiny, "posts") == before
+    with closing(tiny.engine.connect()) as connection:
+        connection.execute("DELETE FROM users WHERE id = 1")
+        assert connection.execute("SELECT count(*) FROM posts WHERE user_id = 1").fetchone() == (0,)
+
+
+@only("sqlite")
+def test_a_revision_that_breaks_a_foreign_key_is_refused(tiny: Tiny) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny)
+    (tiny.versions / "0002.py").write_text(
+        """
+from alembic import op
+
+revision, down_revision = "0002", "0001_first"
+
+
+def upgrade():
+    op.execute("DELETE FROM users")
+"""
+    )
+    with pytest.raises(StartupError, match="row 1 of posts names a row of users that is not there"):
+        tiny.upgrade()
+    assert len(rows(tiny, "users")) == 3

@@ -1,0 +1,164 @@
+"""Stamped services, run as their developers run them: `make check`, `make test`, `make run`, and an API that keeps to
+its OpenAPI document."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import copier
+import httpx
+import pytest
+import yaml
+from dbservice.testing.plugin import fresh_database
+
+ROOT = Path(__file__).parent.parent
+ANSWERS = ("default", "auth_user", "every_type")
+BODIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "default": ("notes", {"title": "é", "body": None}, {"title": "é", "body": None, "pinned": False}),
+    "auth_user": (
+        "auth_user",
+        {"email": "a@b.example", "password": "hidden", "confirmed_at": "2024-01-31T13:45:00.000001+05:00"},
+        {"email": "a@b.example", "active": True, "confirmed_at": "2024-01-31T08:45:00.000001Z"},
+    ),
+}
+
+Stamp = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def stamp(tmp_path_factory: pytest.TempPathFactory) -> Stamp:
+    """Stamps a service from one of the answer files, each once."""
+    folder = tmp_path_factory.mktemp("stamped")
+    template = folder / "template"
+    kept_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "build", "bench", "var")
+    shutil.copytree(ROOT, template, ignore=kept_out)
+
+    @cache
+    def stamp(name: str) -> Path:
+        answers = yaml.safe_load((ROOT / f"tests/answers/{name}.yml").read_text()) or {}
+        copier.run_copy(str(template), folder / name, data=answers, defaults=True, quiet=True)
+        return folder / name
+
+    return stamp
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, without what is set for the template's own tests."""
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("DB_TYPE", "DB_NAME", "PYTHON", "VIRTUAL_ENV"))
+    }
+    return kept | {"LOG_LEVEL": "warning"} | more
+
+
+def make(folder: Path, *targets: str) -> str:
+    """What `make` says; asserts that it succeeds."""
+    done = subprocess.run(
+        ["make", *targets],
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@contextmanager
+def served(folder: Path, **settings: str) -> Iterator[str]:
+    """The URL of the service that `make run` serves; at the end it has stopped cleanly on SIGTERM."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = ["make", "--no-print-directory", "run"]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment(PORT=port, **settings), start_new_session=True
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                assert process.poll() is None, "make run ended"
+            assert time.monotonic() < deadline, "the service did not get ready"
+            time.sleep(0.05)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_it_is_clean_as_stamped(stamp: Stamp, name: str) -> None:
+    make(stamp(name), "check")
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_its_own_tests_pass_on_its_own_engine(stamp: Stamp, name: str) -> None:
+    said = make(stamp(name), "test")
+    assert " passed" in said
+    if os.environ.get("CI"):
+        assert "NOT TESTED" not in said
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_it_serves_what_it_is_sent(stamp: Stamp, name: str) -> None:
+    table, body, answer = BODIES[name]
+    with served(stamp(name)) as url, httpx.Client(base_url=url) as client:
+        created = client.post(f"/v1/{table}", json=body)
+        assert created.status_code == 201
+        row = client.get(created.headers["location"]).json()
+        assert row == created.json()
+        assert answer.items() <= row.items()
+        assert "password" not in row
+        assert client.delete(created.headers["location"]).status_code == 204
+
+
+def test_most_of_it_is_code_that_no_answer_changes(stamp: Stamp) -> None:
+    """The aim is 85 % of the lines of Python."""
+    folder = stamp("default")
+    plain = {path.relative_to(ROOT / "template") for path in (ROOT / "template").rglob("*.py")}
+    lines = {
+        path.relative_to(folder): len(path.read_text().splitlines())
+        for path in folder.rglob("*.py")
+        if ".venv" not in path.parts and "var" not in path.parts
+    }
+    same = sum(
+        count for path, count in lines.items() if path in plain or path.name in ("__init__.py", "__main__.py")
+    )
+    assert same > 0.85 * sum(lines.values())
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_it_keeps_to_its_openapi_document(stamp: Stamp, engine: str, tmp_path: Path) -> None:
+    """Schemathesis: no 500, no undocumented status, no answer of another shape."""
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    with (
+        fresh_database(engine, tmp_path) as database,
+        served(stamp("every_type"), **database.environ()) as url,
+    ):
+        done = subprocess.run(
+            [
+                *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"),
+                *("--checks", checks, "--max-examples", "15", "--generation-deterministic", "--no-color"),
+            ],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
