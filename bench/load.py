@@ -143,7 +143,10 @@ class Server:
         )
         started = time.perf_counter()
         run = subprocess.run(
-            pinned(OTHER_CORE, [*wrk, f"http://127.0.0.1:{self.port}"]), env=environ, capture_output=True, text=True
+            pinned(OTHER_CORE, [*wrk, f"http://127.0.0.1:{self.port}"]),
+            env=environ,
+            capture_output=True,
+            text=True,
         )
         wall = time.perf_counter() - started
         server = _cpu_of_group(self.process.pid) - server

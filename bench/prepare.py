@@ -9,21 +9,19 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from load import Failed
+import bootstrap
+from load import HERE, Failed
 
-HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUILD = ROOT / "build" / "bench"
 EMPTY = BUILD / "empty"
 TEMPLATE = BUILD / "template"
 SERVICE = BUILD / "bench-svc"
+ANSWERS = ROOT / "tests/answers/items_bench.yml"
 
 
 def environment() -> Path:
     """The Python of `bench/.venv`, made if something changed."""
-    sys.path.insert(0, str(ROOT / "template" / "scripts"))
-    import bootstrap
-
     requirements, constraints = HERE / "requirements.txt", ROOT / "template/src/dbservice/constraints.txt"
     python, stamp = HERE / ".venv/bin/python", HERE / ".venv/installed"
     wanted = sys.version + requirements.read_text() + constraints.read_text()
@@ -32,7 +30,17 @@ def environment() -> Path:
         shutil.rmtree(HERE / ".venv", ignore_errors=True)
         uv, environ = bootstrap.find_uv(), bootstrap.environment()
         _run([uv, "venv", "--quiet", "--python", sys.executable, HERE / ".venv"], env=environ)
-        words = ["pip", "install", "--quiet", "--python", python, "-r", requirements, "-c", constraints]
+        words: list[str | Path] = [
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            python,
+            "-r",
+            requirements,
+            "-c",
+            constraints,
+        ]
         _run([uv, *words], env=environ)
         stamp.write_text(wanted)
     return python
@@ -43,7 +51,17 @@ def export() -> None:
     shutil.rmtree(TEMPLATE, ignore_errors=True)
     shutil.rmtree(EMPTY, ignore_errors=True)
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "copier.yml", "hooks", "template"],
+        [
+            "git",
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "copier.yml",
+            "hooks",
+            "template",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -66,7 +84,7 @@ def stamp() -> Path:
         for path in SERVICE.iterdir():
             if path.name != ".venv":  # make looks itself whether that one is still right
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    copy(TEMPLATE, SERVICE, ["--data-file", str(HERE / "answers.yml"), "--overwrite"])
+    copy(TEMPLATE, SERVICE, ["--data-file", str(ANSWERS), "--overwrite"])
     _run(["make", "--no-print-directory", ".venv"], cwd=SERVICE, env=clean())
     return SERVICE
 
@@ -81,7 +99,8 @@ def copy(template: Path, folder: Path, options: Sequence[str] = ()) -> float:
 
 def copies(rounds: int) -> tuple[float, float, float]:
     """Seconds to copy the default service and an empty template, and the median of their ratios, in turns."""
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for number in range(rounds + 1):
         for template, seconds in ((TEMPLATE, ours), (EMPTY, theirs))[:: 1 if number % 2 else -1]:
             folder = BUILD / "copy"
@@ -89,14 +108,16 @@ def copies(rounds: int) -> tuple[float, float, float]:
             took = copy(template, folder)
             if number:  # the first round warms the disk's cache
                 seconds.append(took)
-    shutil.rmtree(BUILD / "copy")
+    shutil.rmtree(BUILD / "copy", ignore_errors=True)
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     return statistics.median(ours), statistics.median(theirs), statistics.median(ratios)
 
 
 def clean() -> dict[str, str]:
     """Our environment without what would lead a service, or libpq, to another database."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DB_", "MIGRATE_DB_", "PG"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DB_", "MIGRATE_DB_", "PG"))
+    }
     return kept | {"PYTHONPATH": "", "MAKEFLAGS": "", "MAKELEVEL": ""}
 
 

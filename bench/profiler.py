@@ -37,7 +37,20 @@ def profile(server: Server, operation: str, database_pid: int) -> None:
     raw = BUILD / f"profile-{server.name}-{operation}.raw"
     load = threading.Thread(target=server.load, args=(operation, 64, SECONDS + 3, database_pid))
     load.start()
-    words = ["record", "-d", str(SECONDS), "-r", "200", "--gil", "-f", "raw", "-o", str(raw), "--pid", str(server.process.pid)]
+    words = [
+        "record",
+        "-d",
+        str(SECONDS),
+        "-r",
+        "200",
+        "--gil",
+        "-f",
+        "raw",
+        "-o",
+        str(raw),
+        "--pid",
+        str(server.process.pid),
+    ]
     subprocess.run(pinned(OTHER_CORE, [str(HERE / ".venv/bin/py-spy"), *words]), capture_output=True)
     load.join()
     rooms: collections.Counter[str] = collections.Counter()
@@ -45,13 +58,16 @@ def profile(server: Server, operation: str, database_pid: int) -> None:
     inclusive: collections.Counter[str] = collections.Counter()
     total = 0
     for line in raw.read_text().splitlines():
-        stack, _, count = line.rpartition(" ")
-        frames = [re.sub(r"\S*/(?:site-packages|src|lib/python[\d.]+)/", "", frame) for frame in stack.split(";")]
-        total += int(count)
-        rooms[_room(frames)] += int(count)
-        own[_function(frames[-1])] += int(count)
+        stack, _, text = line.rpartition(" ")
+        frames = [
+            re.sub(r"\S*/(?:site-packages|src|lib/python[\d.]+)/", "", frame) for frame in stack.split(";")
+        ]
+        times = int(text)
+        total += times
+        rooms[_room(frames)] += times
+        own[_function(frames[-1])] += times
         for function in {_function(frame) for frame in frames}:
-            inclusive[function] += int(count)
+            inclusive[function] += times
     print(f"\n## {server.name} {operation}: {total} samples that held the interpreter")
     for title, counter, length in (("by room", rooms, 22), ("inclusive", inclusive, 60), ("own", own, 25)):
         print(f"-- {title}")

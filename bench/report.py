@@ -38,8 +38,12 @@ COPY_BOUND = 1.2
 
 
 def table(samples: Samples, names: Sequence[str]) -> None:
-    print("\n|         |   c | server | req/s |  p50 ms |  p99 ms |  /L1 |   /W | CPU s/1k | PG s/1k | bad | other load |")
-    print("|---------|----:|--------|------:|--------:|--------:|-----:|-----:|---------:|--------:|----:|-----------:|")
+    print(
+        "\n|         |   c | server | req/s |  p50 ms |  p99 ms |  /L1 |   /W | CPU s/1k | PG s/1k | bad | other load |"
+    )
+    print(
+        "|---------|----:|--------|------:|--------:|--------:|-----:|-----:|---------:|--------:|----:|-----------:|"
+    )
     for operation, clients in dict.fromkeys((key[0], key[1]) for key in samples):
         for name in names:
             ours = samples.get((operation, clients, name))

@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "template" / "src"))
-
 import database
 import prepare
 import profiler
 import report
-from load import OTHER_CORE, Failed, Sample, Server
+from load import HERE, OTHER_CORE, Failed, Sample, Server
 
 PLAN = (("get", 64), ("get", 256), ("list", 64), ("post", 64))
 REFERENCES = {
@@ -45,7 +42,9 @@ def main() -> int:
     if plan:
         with ExitStack() as stack:
             servers, pid, stores = _up(stack, names, options)
-            services = [server.name for server in servers if server.name not in REFERENCES or server.name == "S"]
+            services = [
+                server.name for server in servers if server.name not in REFERENCES or server.name == "S"
+            ]
             if options.profile:
                 for operation, _ in dict.fromkeys((step[0], 0) for step in plan):
                     profiler.profile(next(s for s in servers if s.name == options.profile), operation, pid)
@@ -73,10 +72,14 @@ def main() -> int:
     return 1 if options.strict and not passed else 0
 
 
-def _up(stack: ExitStack, names: Sequence[str], options: argparse.Namespace) -> tuple[list[Server], int, list[database.Store]]:
+def _up(
+    stack: ExitStack, names: Sequence[str], options: argparse.Namespace
+) -> tuple[list[Server], int, list[database.Store]]:
     """Everything that runs: the servers, PostgreSQL's process, its databases."""
     python = prepare.environment()
-    folders = {name: Path(folder).resolve() for name, _, folder in (word.partition("=") for word in options.beside)}
+    folders = {
+        name: Path(folder).resolve() for name, _, folder in (word.partition("=") for word in options.beside)
+    }
     if "S" in names:
         folders = {"S": Path(options.service).resolve() if options.service else prepare.stamp()} | folders
     prepare.say("starting PostgreSQL and the servers")
@@ -84,24 +87,38 @@ def _up(stack: ExitStack, names: Sequence[str], options: argparse.Namespace) -> 
     theirs, ours = (database.Store(postgresql.create_database(name)) for name in ("bench", "bench_svc"))
     theirs.create()
     where = theirs.database
-    libpq = dict(PGHOST=where.host, PGPORT=str(where.port), PGUSER=where.user, PGPASSWORD=where.password, PGDATABASE=where.name)
+    libpq = dict(
+        PGHOST=where.host,
+        PGPORT=str(where.port),
+        PGUSER=where.user,
+        PGPASSWORD=where.password,
+        PGDATABASE=where.name,
+    )
     # DB_POOL_SIZE is for reads and writes together: ten each, as the others have
     environ = prepare.clean() | ours.database.environ() | {"LOG_LEVEL": "warning", "DB_POOL_SIZE": "20"}
-    servers = []
+    servers: list[Server] = []
     for name in [*names, *(each for each in folders if each not in names)]:
         if name in folders:
             folder = folders[name]
             own = folder / ".venv/bin/python"
             interpreter = own if own.exists() else folders["S"] / ".venv/bin/python"
-            package = next(path.parent.name for path in folder.glob("src/*/service.py") if path.parent.name != "dbservice")
+            package = next(
+                path.parent.name
+                for path in folder.glob("src/*/service.py")
+                if path.parent.name != "dbservice"
+            )
             command = [str(interpreter if interpreter.exists() else sys.executable), "-m", package]
             here = environ | {"PYTHONPATH": str(folder / "src")}
             if not ours.run("SELECT 1 FROM pg_tables WHERE tablename = 'items'"):
-                done = subprocess.run([*command, "migrate"], cwd=folder, env=here, capture_output=True, text=True)
+                done = subprocess.run(
+                    [*command, "migrate"], cwd=folder, env=here, capture_output=True, text=True
+                )
                 if done.returncode:
                     raise Failed(f"the service does not migrate: {done.stderr}")
                 ours.fill()
-            server = Server(name, "", [*command, "serve", "--port", "{port}"], folder, here, "/v1/items", ours)
+            server = Server(
+                name, "", [*command, "serve", "--port", "{port}"], folder, here, "/v1/items", ours
+            )
         else:
             about, module = REFERENCES[name]
             operations = ["post"] if name == "W" else ["get", "list", "post"]
@@ -121,14 +138,31 @@ def _up(stack: ExitStack, names: Sequence[str], options: argparse.Namespace) -> 
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="bench/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each run")
-    parser.add_argument("--only", default="", metavar="NAMES", help="of get, list, post, copy and of the servers: say get,post,L1,S")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="NAMES",
+        help="of get, list, post, copy and of the servers: say get,post,L1,S",
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a gate fails")
-    parser.add_argument("--service", metavar="FOLDER", help="measure this stamped service instead of a fresh one")
-    parser.add_argument("--beside", action="append", default=[], metavar="NAME=FOLDER", help="and this one, as NAME, in the same run")
-    parser.add_argument("--profile", metavar="NAME", help="instead: where the time of this server goes (py-spy)")
+    parser.add_argument(
+        "--service", metavar="FOLDER", help="measure this stamped service instead of a fresh one"
+    )
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="and this one, as NAME, in the same run",
+    )
+    parser.add_argument(
+        "--profile", metavar="NAME", help="instead: where the time of this server goes (py-spy)"
+    )
     return parser.parse_args()
 
 

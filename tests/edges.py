@@ -27,95 +27,37 @@ def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+# fmt: off
 HOSTILE = (
     *(
-        "'",
-        '"',
-        "\\",
-        "''",
-        "\\'",
-        "\\\\'",
-        "`",
-        "%",
-        "%s %(x)s %% %d",
-        ":x ?1 $1 {x}",
-        "NULL",
-        "null",
-        "T",
+        "'", '"', "\\", "''", "\\'", "\\\\'", "`", "%", "%s %(x)s %% %d", ":x ?1 $1 {x}", "NULL", "null", "T",
         "0",
     ),
     *(
-        "' OR 1=1 -- ",
-        "\\' OR 1=1 -- ",
-        "'; DROP TABLE items; --",
-        "x'41'",
-        "/*! DROP TABLE items */",
+        "' OR 1=1 -- ", "\\' OR 1=1 -- ", "'; DROP TABLE items; --", "x'41'", "/*! DROP TABLE items */",
         "1e999",
     ),
     *(
-        "\n\r\t\x1a\b\x01\x7f",
-        "\r\n",
-        "\u2028\u2029\x85",
-        "\ufeffbom",
-        "\ufffe\uffff",
-        "\U0010ffff",
+        "\n\r\t\x1a\b\x01\x7f", "\r\n", "\u2028\u2029\x85", "\ufeffbom", "\ufffe\uffff", "\U0010ffff",
         "\u200b",
     ),
     *(
-        "é",
-        "e\u0301",
-        "ſ",
-        "K",
-        "ﬁ",
-        "İıi",
-        "ß",
-        "ẞ",
-        "日本語",
-        "שלום",
-        "👩‍👩‍👧‍👦",
-        "🏳️‍🌈",
-        " ",
-        "k ",
-        " k",
+        "é", "e\u0301", "ſ", "K", "ﬁ", "İıi", "ß", "ẞ", "日本語", "שלום", "👩‍👩‍👧‍👦", "🏳️‍🌈", " ", "k ", " k",
         "\t",
     ),
 )
 TEXTS = ("", "a", *HOSTILE)
 NOT_TEXT = ("\0", "a\0b", "\ud800", "\udfffa", 5, 1.5, True, ["a"], {"a": 1})
-NOT_WHOLE = (1.0, 1.5, 1e3, "1", "", "x", True, [1], {}, 2**64, -(2**64))
-NOT_DECIMAL = (
+NOT_WHOLE: tuple[Any, ...] = (1.0, 1.5, 1e3, "1", "", "x", True, [1], {}, 2**64, -(2**64))
+NOT_DECIMAL: tuple[Any, ...] = (
     *(
-        "",
-        " 1",
-        "1 ",
-        "1\n",
-        "+1",
-        ".5",
-        "5.",
-        "1,5",
-        "1_0",
-        "1e3",
-        "0x10",
-        "٣",
-        "NaN",
-        "Infinity",
-        "-inf",
+        "", " 1", "1 ", "1\n", "+1", ".5", "5.", "1,5", "1_0", "1e3", "0x10", "٣", "NaN", "Infinity", "-inf",
         "--1",
     ),
     *("1; DROP TABLE items", "1) OR (1=1", True, [], {}, "9" * 100, "0." + "1" * 100),
 )
 NOT_TIME = (
-    "",
-    "x",
-    "12:00",
-    "1:00:00",
-    "12:00:00Z",
-    "12:00:00+05:00",
-    "24:00:00",
-    "23:59:60",
-    "-01:00:00",
-    0,
-    True,
+    "", "x", "12:00", "1:00:00", "12:00:00Z", "12:00:00+05:00", "24:00:00", "23:59:60", "-01:00:00", 0, True,
 )
 
 EDGES: dict[str, list[Edge]] = {
@@ -130,29 +72,15 @@ EDGES: dict[str, list[Edge]] = {
             *(
                 (text, text)
                 for text in (
-                    "0.00",
-                    "0.01",
-                    "-0.01",
-                    "9999999999.99",
-                    "-9999999999.99",
-                    "0.10",
-                    "1000000000.00",
+                    "0.00", "0.01", "-0.01", "9999999999.99", "-9999999999.99", "0.10", "1000000000.00",
                 )
             ),
             *(
-                ("0", "0.00"),
-                ("-0", "0.00"),
-                ("-0.00", "0.00"),
-                ("1.5", "1.50"),
-                ("007", "7.00"),
+                ("0", "0.00"), ("-0", "0.00"), ("-0.00", "0.00"), ("1.5", "1.50"), ("007", "7.00"),
                 ("1.500", "1.50"),
             ),
             *(
-                (1, "1.00"),
-                (-1, "-1.00"),
-                (1.5, "1.50"),
-                (0.1, "0.10"),
-                (-0.0, "0.00"),
+                (1, "1.00"), (-1, "-1.00"), (1.5, "1.50"), (0.1, "0.10"), (-0.0, "0.00"),
                 (9999999999.99, "9999999999.99"),
             ),
         ]
@@ -187,10 +115,7 @@ EDGES: dict[str, list[Edge]] = {
         ),
         *same(5e-324, -5e-324, 1.5e-323, 2.225073858507201e-308, 2.2250738585072014e-308, 9007199254740993.5),
         *same(
-            1.7976931348623157e308,
-            -1.7976931348623157e308,
-            math.nextafter(1, 2),
-            math.nextafter(1, 0),
+            1.7976931348623157e308, -1.7976931348623157e308, math.nextafter(1, 2), math.nextafter(1, 0),
             math.pi,
         ),
         *((whole, float(whole), float(whole)) for whole in (0, 1, -1, 2**53, -(2**62))),
@@ -199,21 +124,11 @@ EDGES: dict[str, list[Edge]] = {
         (text, dt.date.fromisoformat(text), text)
         for text in (
             *(
-                "0001-01-01",
-                "0001-12-31",
-                "0099-03-01",
-                "0999-12-31",
-                "1000-01-01",
-                "1582-10-10",
+                "0001-01-01", "0001-12-31", "0099-03-01", "0999-12-31", "1000-01-01", "1582-10-10",
                 "1752-09-05",
             ),
             *(
-                "1900-02-28",
-                "1969-12-31",
-                "1970-01-01",
-                "2000-02-29",
-                "2024-02-29",
-                "2038-01-19",
+                "1900-02-28", "1969-12-31", "1970-01-01", "2000-02-29", "2024-02-29", "2038-01-19",
                 "9999-12-31",
             ),
         )
@@ -264,10 +179,7 @@ EDGES: dict[str, list[Edge]] = {
             {}, [], "", 0, False, True, 2**63 - 1, -(2**63), 1.0, 5e-324, 1.7976931348623157e308, 1e16, -0.0
         ),
         *same(
-            [None],
-            [[], {}, [[]]],
-            {"": {"": ""}},
-            {"z": 1, "a": 2, "é": 3, "'": "\\", '"': "`"},
+            [None], [[], {}, [[]]], {"": {"": ""}}, {"z": 1, "a": 2, "é": 3, "'": "\\", '"': "`"},
             list(HOSTILE),
         ),
         *same(
@@ -293,17 +205,7 @@ EDGES: dict[str, list[Edge]] = {
         (base64_of(data), data, base64_of(data))
         for data in (
             *(
-                b"",
-                b"\0",
-                b"\0\0",
-                b"'",
-                b"\\",
-                b"\\'",
-                b"%s",
-                b"\xff\xfe",
-                b"' OR 1=1 -- ",
-                b"0",
-                b"\\x41",
+                b"", b"\0", b"\0\0", b"'", b"\\", b"\\'", b"%s", b"\xff\xfe", b"' OR 1=1 -- ", b"0", b"\\x41",
                 b"x'41'",
             ),
             *(bytes(range(256)), bytes(reversed(range(256))), bytes(range(256)) * 400, "é😀".encode()),
@@ -320,14 +222,7 @@ REFUSED: dict[str, list[Any]] = {
     "bigint": [*NOT_WHOLE, 2**63, -(2**63) - 1],
     "boolean": [0, 1, 1.0, "true", "True", "T", "", [], {}],
     "decimal": [
-        *NOT_DECIMAL,
-        "10000000000",
-        "-10000000000.00",
-        "0.001",
-        "-0.005",
-        "9999999999.995",
-        0.001,
-        1e10,
+        *NOT_DECIMAL, "10000000000", "-10000000000.00", "0.001", "-0.005", "9999999999.995", 0.001, 1e10,
         5e-324,
     ],
     "whole_decimal": [*NOT_DECIMAL, "1" + "0" * 18, "0.5", 0.5, 10**18],
@@ -336,23 +231,11 @@ REFUSED: dict[str, list[Any]] = {
     "float": [-0.0, 2**53 + 1, -(2**62) - 1, "1.5", "NaN", "", True, [], {}],
     "date": [
         *(
-            "",
-            "x",
-            "2023-02-29",
-            "2024-02-30",
-            "2024-13-01",
-            "0000-01-01",
-            "0000-00-00",
-            "10000-01-01",
+            "", "x", "2023-02-29", "2024-02-30", "2024-13-01", "0000-01-01", "0000-00-00", "10000-01-01",
             "-0001-01-01",
         ),
         *(
-            "2024-1-1",
-            "20240101",
-            "2024-W01-1",
-            "2024-01-31T00:00:00",
-            "2024-01-31Z",
-            "٢٠٢٤-٠١-٠١",
+            "2024-1-1", "20240101", "2024-W01-1", "2024-01-31T00:00:00", "2024-01-31Z", "٢٠٢٤-٠١-٠١",
             "infinity",
         ),
         *("today", "2024-01-31'; DROP TABLE items; --", 20240131, 0, True),
@@ -361,23 +244,16 @@ REFUSED: dict[str, list[Any]] = {
     "timestamp": [
         *("", "x", "2024-01-31", "2024-01-31T13:45:00", "2024-01-31T13:45:00.000001", "2024-01-31T13:45Z"),
         *(
-            "2024-01-31T13:45:00.0000001Z",
-            "2024-01-31T13:45:60Z",
-            "2016-12-31T23:59:60Z",
+            "2024-01-31T13:45:00.0000001Z", "2024-01-31T13:45:60Z", "2016-12-31T23:59:60Z",
             "2024-01-31T24:00:00Z",
         ),
         *(
-            "2024-02-30T00:00:00Z",
-            "0000-01-01T00:00:00Z",
-            "10000-01-01T00:00:00Z",
+            "2024-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "10000-01-01T00:00:00Z",
             "2024-01-31T13:45:00+24:00",
         ),
         *("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59.999999-05:00", "2024-01-31T13:45:00+0500"),
         *(
-            "2024-01-31T13:45:00+05",
-            "2024-01-31T13:45:00 UTC",
-            "2024-01-31T13:45:00+05:30:15",
-            "now",
+            "2024-01-31T13:45:00+05", "2024-01-31T13:45:00 UTC", "2024-01-31T13:45:00+05:30:15", "now",
             "infinity",
         ),
         *("2024-01-31T13:45:00Z'; DROP TABLE items; --", 1706708700, 1.5, True),
@@ -392,24 +268,12 @@ REFUSED: dict[str, list[Any]] = {
         *("123e4567-e89b-12d3-a456-426614174000\n", "123e4567-e89b-12d3-a456-42661417400g", 5, True),
     ],
     "binary": [
-        "A",
-        "AB",
-        "YQ",
-        "YQ=",
-        "YR==",
-        "YQ==\n",
-        " YQ==",
-        "YQ==YQ==",
-        "-_==",
-        "é",
-        "====",
-        "\0",
-        5,
-        True,
+        "A", "AB", "YQ", "YQ=", "YR==", "YQ==\n", " YQ==", "YQ==YQ==", "-_==", "é", "====", "\0", 5, True,
         ["YQ=="],
     ],
     "enum": ["A", "a ", " a", "c", "", "long", "a\0", "' OR 1=1 -- ", 0, 1, True, ["a"]],
 }
+# fmt: on
 
 # --- what hypothesis makes: pairs of what is sent and what it is in Python, written down without the code under test
 
@@ -443,13 +307,15 @@ def _twins(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any
     return strategy.map(lambda value: (value, value))
 
 
-def _moment(local: dt.datetime, minutes: int) -> tuple[str, dt.datetime] | None:
-    try:
-        moment = local.replace(tzinfo=dt.timezone(dt.timedelta(minutes=minutes)))
-        return moment.isoformat(), moment.astimezone(UTC)
-    except OverflowError:
-        return None
+def _moment(moment: dt.datetime) -> tuple[str, dt.datetime]:
+    return moment.isoformat(), moment.astimezone(UTC)
 
+
+_offsets = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(minutes=minutes)))
+_day = dt.timedelta(days=1)
+_moments = st.datetimes(
+    dt.datetime.min + _day, dt.datetime.max - _day, timezones=_offsets, allow_imaginary=True
+)
 
 ANY: dict[str, st.SearchStrategy[tuple[Any, Any]]] = {
     "string": _twins(_text.map(lambda text: text[:40])),
@@ -464,7 +330,7 @@ ANY: dict[str, st.SearchStrategy[tuple[Any, Any]]] = {
     "float": _twins(_doubles.map(lambda value: value or 0.0)),
     "date": st.dates().map(lambda day: (day.isoformat(), day)),
     "time": st.times().map(lambda time: (time.isoformat(), time)),
-    "timestamp": st.builds(_moment, st.datetimes(), st.integers(-1439, 1439)).filter(bool),  # type: ignore[arg-type]
+    "timestamp": (_moments | st.datetimes(timezones=st.just(UTC))).map(_moment),
     "json": _twins(_json),
     "uuid": st.uuids().map(lambda value: (str(value), value)),
     "binary": st.binary(max_size=300).map(lambda data: (base64_of(data), data)),

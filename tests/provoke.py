@@ -3,6 +3,7 @@ sessions, run what takes long, stand between the two."""
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -13,12 +14,12 @@ from typing import Any, Self
 
 import httpx
 import pytest
-from dbservice.service import Running, Service
+from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Missing, Server
 
-from .specimen import specimen
+from .specimen import metadata, specimen
 
 NOWHERE = Path("/nonexistent")  # a service whose root it is has no migrations
 
@@ -49,16 +50,20 @@ def shared_server(request: pytest.FixtureRequest) -> Server:
 
 
 @contextmanager
-def prepared(server: Server, service: Service | None = None) -> Iterator[Settings]:
+def prepared(server: Server) -> Iterator[Settings]:
     """The settings of a new database of `server` that holds the specimen's tables."""
     database = server.create_database()
     settings = Settings.load({**database.environ(), "DB_MAX_RETRIES": "0"})
-    service = service or specimen(NOWHERE)
-    engine = service.engine(settings).sqlalchemy()
-    service.tables.create_all(engine)
-    engine.dispose()
+    with_tables(settings)
     yield settings
     server.drop_database(database)
+
+
+def with_tables(settings: Settings) -> None:
+    """Make the specimen's tables."""
+    engine = specimen(NOWHERE).engine(settings).sqlalchemy()
+    metadata.create_all(engine)
+    engine.dispose()
 
 
 # --- sessions, as the server knows them
@@ -91,13 +96,14 @@ def kill_all(server: Server, settings: Settings) -> int:
 
 
 def slow(settings: Settings, seconds: float) -> str:
-    """A SELECT that takes so long; on SQLite, that counts until it is stopped."""
+    """A SELECT that takes about so long."""
     match settings.db_type:
         case "postgresql":
             return f"SELECT 1 FROM pg_sleep({seconds})"
         case "mysql":  # not as the only expression: then a time-out makes it answer 1 instead of an error
             return f"SELECT 1 FROM information_schema.schemata WHERE schema_name = DATABASE() AND SLEEP({seconds}) = 0"
-    return "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1e15) SELECT max(n) FROM c"
+    steps = int(seconds * 4_000_000)
+    return f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {steps}) SELECT max(n) FROM c"
 
 
 # --- waiting for what will come, never longer than for ever
@@ -133,7 +139,8 @@ class Proxy:
         self._holding = False
         self._sockets: set[socket.socket] = set()
         self._mute: set[socket.socket] = set()
-        self._word, self._delivered = b"", False
+        self._trap: re.Pattern[bytes] | None = None
+        self._delivered = False
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -162,7 +169,7 @@ class Proxy:
     def cut_at(self, word: str, *, delivered: bool) -> None:
         """End the next connection over which the service sends `word`: before the server hears it, or after it has
         done what it says and before the service hears the answer."""
-        self._word, self._delivered = word.encode(), delivered
+        self._trap, self._delivered = re.compile(rb"\b" + word.encode() + rb"\b"), delivered
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -187,8 +194,8 @@ class Proxy:
             while data := client.recv(65536):
                 if client in self._mute:
                     continue
-                if self._word and self._word in data:
-                    self._word = b""
+                if self._trap and self._trap.search(data):
+                    self._trap = None
                     self.cuts += 1
                     if not self._delivered:
                         break

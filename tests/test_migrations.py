@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,29 +16,15 @@ import sqlalchemy as sa
 from dbservice import Limits, migrations
 from dbservice.errors import StartupError
 from dbservice.schema import AUTOMATIC
-from dbservice.testing import plugin, servers
+from dbservice.testing import servers
 
 from . import specimen
-from .tiny import Tiny
-
-T = TypeVar("T")
+from .tiny import Tiny, engines_of, only
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "tiny" in metafunc.fixturenames:
-        engines = plugin._engines(metafunc.config)
-        engines = [each for each in engines if each in getattr(metafunc.function, "engines", engines)]
-        metafunc.parametrize("private_database", engines, indirect=True)
-
-
-def only(*engines: str) -> Callable[[T], T]:
-    """For a test that is about these engines."""
-
-    def mark(test: T) -> T:
-        test.engines = engines  # type: ignore[attr-defined]
-        return test
-
-    return mark
+    if "private_database" in metafunc.fixturenames:
+        metafunc.parametrize("private_database", engines_of(metafunc), indirect=True)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from dbservice import BadValue, NotFound, Row, Unavailable, public, query
+
+from dbservice import BadValue, NotFound, Row, Unavailable, query
 from dbservice.engines import Engine
 from dbservice.service import Running
 from dbservice.settings import Settings

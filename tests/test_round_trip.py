@@ -3,6 +3,7 @@
 import httpx
 import pytest
 import sqlalchemy as sa
+
 from dbservice.testing import make
 
 from .specimen import metadata

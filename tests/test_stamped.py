@@ -18,6 +18,7 @@ import copier
 import httpx
 import pytest
 import yaml
+
 from dbservice.testing.plugin import fresh_database
 
 ROOT = Path(__file__).parent.parent

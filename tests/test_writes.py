@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dbservice import DAL, Conflict, NotFound, Unavailable
 from dbservice.engines import Fault, engine_of, mysql
 from dbservice.errors import OutcomeUnknown
@@ -17,7 +18,18 @@ from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Server
 
-from .provoke import Proxy, client_of, kill, kill_all, prepared, sessions, shared_server, started, until, wait_until
+from .provoke import (
+    Proxy,
+    client_of,
+    kill,
+    kill_all,
+    prepared,
+    sessions,
+    shared_server,
+    started,
+    until,
+    wait_until,
+)
 from .specimen import items, metadata, order, users
 
 

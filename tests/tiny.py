@@ -4,9 +4,10 @@ stamped one has."""
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +15,9 @@ import sqlalchemy as sa
 from dbservice import Service, migrations
 from dbservice.engines import Engine
 from dbservice.settings import Settings
-from dbservice.testing import servers
+from dbservice.testing import plugin, servers
 
+T = TypeVar("T")
 PLATFORM = Path(__file__).parents[1] / "template" / "src"
 
 _TABLES = """
@@ -128,3 +130,19 @@ class Tiny:
         process = self.start(*arguments, **environ)
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
+
+
+def engines_of(metafunc: pytest.Metafunc) -> list[str]:
+    """The engines of this run, and of them those that the test is about."""
+    engines = plugin._engines(metafunc.config)
+    return [each for each in engines if each in getattr(metafunc.function, "engines", engines)]
+
+
+def only(*engines: str) -> Callable[[T], T]:
+    """For a test that is about these engines."""
+
+    def mark(test: T) -> T:
+        test.engines = engines  # type: ignore[attr-defined]
+        return test
+
+    return mark

@@ -1,13 +1,13 @@
-"""L1: idiomatic FastAPI + asyncpg. Rows go out as dict through the declared pydantic return model
-(FastAPI validates once and dumps JSON in Rust)."""
+"""L1: idiomatic FastAPI + asyncpg. Rows go out as dict through the declared pydantic return model, which validates them
+once and writes the JSON in Rust."""
 
 from contextlib import asynccontextmanager
 
 import asyncpg
 from fastapi import FastAPI, HTTPException
 
-from servers import common as c
-from servers.models import Item, ItemIn, Limit, Page
+from . import common as c
+from .models import Item, ItemIn, Limit, Page
 
 
 @asynccontextmanager
@@ -43,5 +43,5 @@ async def create_item(item: ItemIn) -> Item:
     try:
         row = await app.state.pool.fetchrow(c.SQL_POST, item.sku, item.name, item.price, item.active)
     except asyncpg.UniqueViolationError:
-        raise HTTPException(409, "duplicate sku")
+        raise HTTPException(409, "duplicate sku") from None
     return dict(row)

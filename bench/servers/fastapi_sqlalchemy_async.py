@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from servers import common as c
-from servers.models import Item, ItemIn, Limit, Page
+from . import common as c
+from .models import Item, ItemIn, Limit, Page
 
 
 class Base(DeclarativeBase):
@@ -65,7 +65,9 @@ async def get_item(id: int, session: SessionDep):
 
 @app.get("/items", response_model=Page)
 async def list_items(session: SessionDep, limit: Limit = 50, after: int = 0):
-    rows = (await session.scalars(select(ItemRow).where(ItemRow.id > after).order_by(ItemRow.id).limit(limit))).all()
+    rows = (
+        await session.scalars(select(ItemRow).where(ItemRow.id > after).order_by(ItemRow.id).limit(limit))
+    ).all()
     return {"items": rows, "next_after": rows[-1].id if len(rows) == limit else None}
 
 
@@ -76,6 +78,6 @@ async def create_item(item: ItemIn, session: SessionDep):
     try:
         await session.commit()
     except IntegrityError:
-        raise HTTPException(409, "duplicate sku")
+        raise HTTPException(409, "duplicate sku") from None
     await session.refresh(row)
     return row

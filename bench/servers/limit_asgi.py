@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import asyncpg
 import msgspec
 
-from servers import common as c
+from . import common as c
 
 
 class ItemIn(msgspec.Struct):

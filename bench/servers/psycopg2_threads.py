@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import psycopg2
 from fastapi import FastAPI, HTTPException
 
-from servers import common as c
-from servers.models import Item, ItemIn
+from . import common as c
+from .models import Item, ItemIn
 
 SQL = "INSERT INTO items (sku,name,price,active,created_at) VALUES (%s,%s,%s,%s,%s) RETURNING id"
 local = threading.local()
@@ -22,7 +22,9 @@ class Duplicate(Exception):
 
 def connection():
     if not hasattr(local, "connection"):
-        local.connection = psycopg2.connect(host=c.HOST, port=c.PORT, user=c.USER, password=c.PASSWORD, dbname=c.DBNAME)
+        local.connection = psycopg2.connect(
+            host=c.HOST, port=c.PORT, user=c.USER, password=c.PASSWORD, dbname=c.DBNAME
+        )
         local.cursor = local.connection.cursor()
     return local.connection
 

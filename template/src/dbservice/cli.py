@@ -72,6 +72,9 @@ def _settings(*, migrating: bool = False) -> Settings:
 
 def _serve(service: "Service", options: Any) -> int:
     settings = _settings()
+    startup.wait_for_database(
+        service.engine(settings)
+    )  # here, where Ctrl-C can end it, and no thread waits on
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(
             _run_server(service, settings, options.host or settings.host, options.port or settings.port)
@@ -109,6 +112,7 @@ class _Server(uvicorn.Server):
         self._running.draining = True
         logger.info("stopping on %s", signal.Signals(sig).name)
         super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # uvicorn would raise it again at its end, before the pools are closed
 
 
 def _migrate(service: "Service", options: Any) -> int:

@@ -23,9 +23,9 @@ from pydal.adapters import adapters
 from pydal.adapters.mysql import MySQL as MySQLAdapter
 from pydal.adapters.postgres import PostgrePsyco
 from pydal.adapters.sqlite import SQLite as SQLiteAdapter
-from pydal.helpers.classes import SQLCustomType
+from pydal.helpers.classes import RecordUpdater, SQLCustomType
 from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
-from pydal.objects import Expression, Field, Row, Table
+from pydal.objects import Expression, Field, Query, Row, Table
 
 from .engines.interface import Engine, quoted
 from .errors import BadValue
@@ -66,7 +66,9 @@ class _OurConnections:
 
     def connector(self) -> Any:
         engine = self.db._engine
-        return engine.connect(statement_timeout=engine.limits.statement)
+        connection = engine.connect(statement_timeout=engine.limits.statement)
+        self.db._connections[threading.get_ident()] = connection
+        return connection
 
     def after_connection(self) -> None:
         pass  # the engine has set the session up; PyDAL's own words would wipe strict mode
@@ -86,8 +88,20 @@ class _OurConnections:
     def _expand(self, expression: Any, field_type: Any = None, *args: Any, **kwargs: Any) -> str:
         if isinstance(expression, Expression) and isinstance(expression.type, _Typed):
             _sensible(expression, field_type)
+        if isinstance(expression, Query) and isinstance(expression.second, str):
+            if getattr(expression.op, "__name__", "") == "belongs":
+                raise TypeError("belongs() takes values or a nested_select(), not SQL")
         text: str = super()._expand(expression, field_type, *args, **kwargs)  # type: ignore[misc]
         return text
+
+    def expand_all(self, fields: Any, tables: Any) -> Any:
+        _refuse_sql("select", fields)
+        return super().expand_all(fields, tables)  # type: ignore[misc]
+
+    def _select_wcols(self, query: Any, fields: Any, *args: Any, **attributes: Any) -> Any:
+        for name in ("orderby", "groupby", "having"):
+            _refuse_sql(name, attributes.get(name))
+        return super()._select_wcols(query, fields, *args, **attributes)  # type: ignore[misc]
 
     def _insert(self, table: Any, fields: Any) -> str:
         for field, value in fields:
@@ -115,11 +129,11 @@ class _OurConnections:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
 
     def execute(self, command: str, *arguments: Any, **options: Any) -> Any:
-        self.get_connection()  # type: ignore[attr-defined]
-        cursor = self.cursor  # type: ignore[attr-defined]
         unit, engine = self.db._unit, self.db._engine
         if not unit.running:
             raise RuntimeError("PyDAL runs inside a unit of work only: give the function to `writes.run`")
+        self.get_connection()  # type: ignore[attr-defined]
+        cursor = self.cursor  # type: ignore[attr-defined]
         if not unit.begun:
             unit.begun = True
             if engine.begin_joins:
@@ -137,7 +151,9 @@ class _PostgreSQL(_OurConnections, PostgrePsyco):  # type: ignore[misc]
 
 @adapters.register_for("dbservice_mysql:pymysql")
 class _MySQL(_OurConnections, MySQLAdapter):  # type: ignore[misc]
-    pass
+    def _initialize_(self) -> None:
+        super()._initialize_()
+        self.dialect.length = lambda text, query_env={}: f"CHAR_LENGTH({self.expand(text)})"  # not in bytes
 
 
 @adapters.register_for("dbservice_sqlite:sqlite3")
@@ -173,9 +189,11 @@ class _Typed(SQLCustomType):  # type: ignore[misc]
 
         super().__init__(type="dbservice", native="", encoder=encoder, decoder=decoder)
         self.column_type = column_type
-        self.is_text = isinstance(column_type, String | Text)
+        self.is_text = isinstance(column_type, String | Text | Enum)
         self.is_whole = isinstance(column_type, Integer | BigInteger)
-        self.reckons = ("mul",) if self.is_whole else ("mul", "div") if isinstance(column_type, Float) else ()
+        self.reckons: tuple[str, ...] = ("add",) if self.is_text else ()
+        if self.is_whole or isinstance(column_type, Float):
+            self.reckons = ("add", "sub", "mul") if self.is_whole else ("add", "sub", "mul", "div")
 
     def __eq__(self, other: object) -> bool:
         # PyDAL allows startswith(), contains() ... on what equals "string"
@@ -185,7 +203,7 @@ class _Typed(SQLCustomType):  # type: ignore[misc]
 
     def startswith(self, text: str) -> bool:
         # PyDAL adds and subtracts what is a "decimal(", and writes `+` as || for all else
-        return bool(self.reckons) and text.startswith("decimal")
+        return "sub" in self.reckons and text.startswith("decimal")
 
     def same_as(self, other: object) -> bool:
         return isinstance(other, _Typed) and repr(other.column_type) == repr(self.column_type)
@@ -210,13 +228,20 @@ def _checked(name: str, column_type: ColumnType, value: Any) -> Any:
         raise BadValue(name, str(error)) from None
 
 
+def _refuse_sql(name: str, given: Any) -> None:
+    # PyDAL takes a string for SQL, which may well have come with a request
+    for each in given if isinstance(given, list | tuple) else [given]:
+        if isinstance(each, str) and each != "<random>":
+            raise TypeError(f"{name} takes columns, like db[users].email, not SQL")
+
+
 def _sensible(expression: Any, beside: Any) -> None:
     """Raise TypeError for what some engine would answer with a wrong value."""
     kind = expression.type
     op = getattr(expression.op, "__name__", "")
-    if op in ("mul", "div", "mod") and op not in kind.reckons:
+    if op in ("add", "sub", "mul", "div", "mod") and op not in kind.reckons:
         raise TypeError(f"the engines do not reckon alike with {kind.column_type!r}: compute it in Python")
-    if beside == "string" and type(kind.column_type) not in _TEXT:
+    if beside == "string" and not kind.is_text:
         raise TypeError(f"{kind.column_type!r} is not text")
     if isinstance(beside, _Typed) and not beside.comparable_with(kind):
         raise TypeError(f"{beside.column_type!r} and {kind.column_type!r} do not mix")
@@ -276,6 +301,11 @@ class MirroredTable(Table):  # type: ignore[misc]
         """Delete the row; whether there was one."""
         return bool(self._db(self.id == row_id).delete())
 
+    def drop(self, *_: Any, **__: Any) -> None:
+        raise TypeError("only migrations change the schema; for rows there is delete()")
+
+    truncate = create_index = drop_index = drop
+
     def column(self, name: str) -> Field:
         """The PyDAL field of the column `name`."""
         return self._field_of[name]
@@ -298,6 +328,15 @@ class MirroredTable(Table):  # type: ignore[misc]
             raise TypeError(f"{self._source.name} has no column {', '.join(sorted(unknown))}")
 
 
+class _Updater(RecordUpdater):  # type: ignore[misc]
+    """`row.update_record(...)`, which by itself drops an unknown name without a word."""
+
+    def __call__(self, **values: Any) -> Any:
+        table = self.db[self.tablename]
+        table._refuse(values.keys() - set(table.fields))
+        return super().__call__(**values)
+
+
 class _Unit(threading.local):
     """Whether this thread is inside a unit of work, and whether its transaction has begun."""
 
@@ -314,12 +353,15 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         list[Any]
     ] = []  # PyDAL's own keeps the last hundred statements, with their values
 
+    record_operators: ClassVar[dict[str, Any]] = {**pydal.DAL.record_operators, "update_record": _Updater}
+
     def __new__(cls, engine: Engine, metadata: sa.MetaData) -> "DAL":
         return object.__new__(cls)  # PyDAL's keeps every DAL alive in its thread
 
     def __init__(self, engine: Engine, metadata: sa.MetaData) -> None:
         self._engine, self._unit, self._db_uid = engine, _Unit(), f"dbservice-{next(_numbers)}"
         self._mirrors: dict[str, MirroredTable] = {}
+        self._connections: dict[int, Any] = {}
         super().__init__(
             f"{engine.adapter}://", migrate=False, migrate_enabled=False, attempts=1, pool_size=0
         )
@@ -361,7 +403,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     def commit(self) -> None:
         raise RuntimeError("a unit of work commits by returning, and rolls back by raising")
 
-    rollback = commit
+    rollback = close = single_transaction = commit
 
     # --- for the worker threads
 
@@ -387,8 +429,16 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         connection = self._adapter.held_connection()
         if connection is not None:
             self._adapter.set_connection(None)
+            self._connections.pop(threading.get_ident(), None)
             with contextlib.suppress(Exception):
                 connection.close()
+
+    def cut_connection(self, thread: int) -> None:
+        """Make what another thread waits for on its connection fail."""
+        connection = self._connections.get(thread)
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                self._engine.cut(connection)
 
     def ping(self) -> None:
         """Open this thread's connection. Raises the driver's exception."""

@@ -16,7 +16,7 @@ from .schema import AUTOMATIC, default_of, has_default, public, python_name
 from .types import ColumnType
 
 
-class _RowMeta(type(msgspec.Struct)):  # type: ignore[misc]
+class _RowMeta(msgspec.StructMeta):
     def __new__(
         mcs,
         name: str,
@@ -97,8 +97,10 @@ class _Shape:
         convert = column_type.from_json
 
         def take(value: Any) -> Any:
-            if value is None and nullable:
-                return None
+            if value is None:
+                if nullable:
+                    return None
+                raise PydanticCustomError("bad_value", "must not be null")
             try:
                 return convert(value)
             except ValueError as error:
@@ -145,9 +147,8 @@ class _BodyMeta(ModelMetaclass):
             names = {column.name: python_name(column.name, base) for column in written}
             for column in written:
                 attribute = names[column.name]
-                if attribute not in annotations:
-                    annotations[attribute] = _annotated(Any, _Shape(column))
-                    namespace[attribute] = base._field_of(column)
+                annotations.setdefault(attribute, _annotated(Any, _Shape(column)))
+                namespace.setdefault(attribute, base._field_of(column))
             namespace["_columns"] = tuple((attribute, column) for column, attribute in names.items())
         return super().__new__(mcs, name, bases, namespace, **options)
 
@@ -184,6 +185,8 @@ class Create(_Body):
         about: dict[str, Any] = {"alias": column.name}
         if column.info.get("secret"):
             about["json_schema_extra"] = {"writeOnly": True}
+        elif has_default(column):
+            about["json_schema_extra"] = {"default": getattr(column.default, "arg", None)}
         if has_default(column):
             return Field(default_factory=lambda: default_of(column), **about)
         return Field(default=None, **about) if column.nullable else Field(**about)

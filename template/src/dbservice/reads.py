@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class Query(Generic[R]):
     """A SELECT and the row it answers; `query` makes one. Compiled at its first use with an engine, then never again."""
 
-    def __init__(self, row: type[R], statement: sa.Select[Any]) -> None:
+    def __init__(self, row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> None:
         names = [column.key for column in statement.selected_columns]
         if tuple(names) != row.columns():
             raise TypeError(
@@ -41,7 +41,7 @@ class Query(Generic[R]):
         )
 
 
-def query(row: type[R], statement: sa.Select[Any]) -> Query[R]:
+def query(row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> Query[R]:
     """A read that routes run: `statement` selects the columns of `row`, in its order; parameters are `bindparam`s.
 
     Raises TypeError where the columns differ."""
@@ -49,7 +49,7 @@ def query(row: type[R], statement: sa.Select[Any]) -> Query[R]:
 
 
 class _Compiled:
-    def __init__(self, statement: sa.Select[Any], engine: Engine) -> None:
+    def __init__(self, statement: sa.Select[*tuple[Any, ...]], engine: Engine) -> None:
         compiled = statement.compile(dialect=engine.compiler())
         self.sql = str(compiled)
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
@@ -63,7 +63,7 @@ class _Compiled:
                 self.names.add(bind.key)
             column_type = bind.type if isinstance(bind.type, ColumnType) else None
             encode = engine.to_driver(column_type) if column_type else None
-            check = column_type.check if column_type else None
+            check = column_type.parameter if column_type else None
             self._encoders.append((bind.key, bind.effective_value, check, encode))
         decoders = [
             (i, decode)

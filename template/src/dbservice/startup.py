@@ -60,7 +60,7 @@ def sentence(engine: Engine, error: BaseException) -> str:
         case Fault.MISSING if settings.db_type == "sqlite":
             return "the file cannot be opened or made: check DB_NAME."
         case Fault.MISSING:
-            return f"there is no database {settings.db_name}: check DB_NAME."
+            return f"there is no database {settings.db_name} that {settings.db_user} may use: check DB_NAME."
         case Fault.STARTING | Fault.LOST:
             return f"{_words(error)}."
     return f"{_words(error)}."

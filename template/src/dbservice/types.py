@@ -467,7 +467,7 @@ class Time(ColumnType):
             raise ValueError("must be a time between 00:00:00 and 23:59:59.999999") from None
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?$"}
+        return {"type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?$"}
 
     def example(self, number: int) -> str:
         return f"13:45:{number % 60:02}"

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 class _Job:
     """One unit of work on its way: taken by a thread, or given up by who waits for it, whichever comes first."""
 
-    __slots__ = ("arguments", "context", "function", "future", "loop", "taken")
+    __slots__ = ("abandoned", "arguments", "context", "function", "future", "lock", "loop", "taken", "thread")
 
     def __init__(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
@@ -38,6 +38,9 @@ class _Job:
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.context = contextvars.copy_context()
         self.taken = threading.Lock()
+        self.lock = threading.Lock()
+        self.thread: int | None = None
+        self.abandoned = False
 
     def take(self) -> bool:
         """Whether the caller is the first to ask."""
@@ -75,18 +78,20 @@ class WritePool:
 
     async def stop(self) -> None:
         """Finish what is in flight, then close every connection."""
-        for _ in self._threads:
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._queue.put(None)
         deadline = time.monotonic() + self.engine.limits.drain
-        for thread in self._threads:
+        for thread in threads:
             await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
-        self._threads = []
 
     async def run(self, function: Callable[Concatenate[DAL, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(db, *args)` as one unit of work on a thread, and answer what it returns.
 
         Raises what it raises; Conflict, BadValue for what the database refuses; Unavailable when nothing was stored
         because the database is away or too busy; OutcomeUnknown when nobody can say."""
+        if not self._threads:
+            raise Unavailable("The service is stopping; nothing was stored.")
         if self.in_flight >= self._limit:
             raise Unavailable("Too many writes are waiting.")
         job = _Job(function, args, kwargs)
@@ -101,6 +106,7 @@ class WritePool:
             if job.take():
                 job.future.cancel()
                 raise Unavailable("The write waited too long for its turn; nothing was stored.") from None
+            self._abandon(job)
             raise OutcomeUnknown(
                 "The write takes too long; it may still be stored: look before trying again."
             ) from None
@@ -108,6 +114,13 @@ class WritePool:
             if job.take():
                 job.future.cancel()
             raise
+
+    def _abandon(self, job: _Job) -> None:
+        # a server that hangs must not keep the thread: without its connection the unit fails, and is not tried again
+        with job.lock:
+            job.abandoned = True
+            if job.thread is not None:
+                self.db.cut_connection(job.thread)
 
     def _done(self, future: "asyncio.Future[Any]") -> None:
         self.in_flight -= 1
@@ -120,12 +133,14 @@ class WritePool:
         while (job := self._queue.get()) is not None:
             if not job.take():
                 continue
-            arguments, keywords = job.arguments
+            job.thread = threading.get_ident()
             result, error = None, None
             try:
-                result = job.context.run(self._unit_of_work, job.function, arguments, keywords)
+                result = job.context.run(self._unit_of_work, job)
             except BaseException as raised:
                 error = raised
+            with job.lock:
+                job.thread = None
             try:
                 job.loop.call_soon_threadsafe(job.finish, result, error)
             except RuntimeError:
@@ -133,16 +148,16 @@ class WritePool:
             del job, result, error
         self.db.drop_connection()
 
-    def _unit_of_work(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
-    ) -> Any:
+    def _unit_of_work(self, job: _Job) -> Any:
+        arguments, keywords = job.arguments
         attempt, lost = 1, False
         while True:
             try:
-                return self._attempt(function, arguments, keywords)
+                return self._attempt(job.function, arguments, keywords)
             except _Again as again:
                 # a connection is given one second chance: it may have died long before, unused
-                if (again.fault is Fault.LOST and lost) or attempt >= self.engine.limits.attempts:
+                given_up = job.abandoned or (again.fault is Fault.LOST and lost)
+                if given_up or attempt >= self.engine.limits.attempts:
                     raise again.problem from again.__cause__
                 lost = again.fault is Fault.LOST
                 logger.info("unit of work tried again: %s", again.fault.value)
@@ -181,6 +196,8 @@ class WritePool:
     def _meaning(self, error: BaseException) -> BaseException:
         if isinstance(error, Problem):
             return error
+        if isinstance(error, StopIteration):  # which no future takes
+            return RuntimeError("the unit of work raised StopIteration")
         fault = self.engine.fault(error)
         match fault:
             case Fault.DUPLICATE:

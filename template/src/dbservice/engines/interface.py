@@ -63,6 +63,9 @@ class Engine(ABC):
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
         """A DB-API connection with its session set up (strict, UTC, READ COMMITTED). `statement_timeout` in seconds."""
 
+    def cut(self, connection: Any) -> None:
+        """End a connection that another thread waits on, where the driver has no time limit of its own."""
+
     def sqlalchemy(self) -> sa.Engine:
         """SQLAlchemy's engine for migrations: no pool, no time limit on a statement."""
         return sa.create_engine(

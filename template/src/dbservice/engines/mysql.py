@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
+import aiomysql
 import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CLIENT, CR, ER
@@ -41,7 +42,7 @@ _FAULTS = {
     3024: Fault.TIMEOUT,  # max_execution_time on MySQL
     1969: Fault.TIMEOUT,  # max_statement_time on MariaDB
     ER.ACCESS_DENIED_ERROR: Fault.DENIED,
-    ER.DBACCESS_DENIED_ERROR: Fault.DENIED,
+    ER.DBACCESS_DENIED_ERROR: Fault.MISSING,  # what an account that may not see every database is told
     1698: Fault.DENIED,
     ER.BAD_DB_ERROR: Fault.MISSING,
     ER.CON_COUNT_ERROR: Fault.STARTING,
@@ -84,6 +85,9 @@ class MySQL(Engine):
             f"SET SESSION sql_mode='{_SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={_LOCK_WAIT}"
         )
         words += f", lock_wait_timeout={_LOCK_WAIT}"
+        words += (
+            ", max_sort_length=16384"  # MariaDB sorts by so many bytes; 1024 are less than a long string has
+        )
         if statement_timeout:
             words += _mysql_only(f", max_execution_time={int(statement_timeout * 1000)}")
             words += _mariadb_only(f", max_statement_time={statement_timeout}")
@@ -320,15 +324,30 @@ class _Bytes:
 pymysql.converters.encoders[_Bytes] = lambda value, mapping=None: f"x'{value.value.hex()}'"
 
 
+class _Connection(aiomysql.Connection):  # type: ignore[misc]
+    """aiomysql's connection, which by itself sends the password in plain text to who offers no TLS."""
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise _no_tls()
+        await super()._request_authentication()
+
+
+aiomysql.connection.Connection = _Connection  # what its pool makes
+
+
+def _no_tls() -> Exception:
+    return pymysql.err.OperationalError(3159, "the server offers no TLS, and DB_SSL_MODE asks for it")
+
+
 def _password(password: str) -> str:
     """Both drivers encode a `str` as latin-1; this makes it the UTF-8 the server knows."""
     return password.encode().decode("latin-1")
 
 
 def _must_be_encrypted(status: Sequence[Any] | None) -> None:
-    # both drivers stay in plain text without a word when the server offers no TLS
     if not status or not status[1]:
-        raise pymysql.err.OperationalError(3159, "the server offers no TLS, and DB_SSL_MODE asks for it")
+        raise _no_tls()
 
 
 t.register("mysql", MySQL.__new__(MySQL))

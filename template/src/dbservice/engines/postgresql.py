@@ -1,6 +1,8 @@
 """PostgreSQL 16: psycopg2 for writes and migrations, asyncpg for reads."""
 
 import datetime as dt
+import os
+import socket
 import ssl
 import time
 import uuid
@@ -12,7 +14,6 @@ from typing import Any
 
 import asyncpg
 import psycopg2
-import psycopg2.extras
 import sqlalchemy as sa
 from psycopg2 import errorcodes
 from sqlalchemy.dialects import postgresql as pg
@@ -93,9 +94,11 @@ class PostgreSQL(Engine):
             **tls,
         )
         connection.autocommit = autocommit
-        # JSON comes as its text, as from asyncpg
-        psycopg2.extras.register_default_json(connection, loads=str)
         return connection
+
+    def cut(self, connection: Any) -> None:
+        with socket.socket(fileno=os.dup(connection.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
 
     def sqlalchemy(self) -> sa.Engine:
         engine = super().sqlalchemy()
@@ -198,8 +201,6 @@ class PostgreSQL(Engine):
 
     def from_sync_driver(self, column: ColumnType) -> Convert | None:
         match column:
-            case t.JSON():
-                return t.JSON.loads
             case t.Uuid():
                 return uuid.UUID
             case t.Numeric() if column.kind is not Decimal:
@@ -268,6 +269,9 @@ class _Json(sa.types.UserDefinedType[Any]):
 
     def get_col_spec(self, **_: Any) -> str:
         return "JSON"
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert:
+        return t.JSON.dumps  # psycopg2 has read it, and our type reads text
 
 
 _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {

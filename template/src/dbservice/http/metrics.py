@@ -65,5 +65,10 @@ class MetricsMiddleware:
             await self.app(scope, receive, counted)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            running = scope["app"].state.running
-            running.metrics.observe(scope["method"], route, status, time.perf_counter() - started)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            if (running := scope["app"].state.running) is not None:
+                running.metrics.observe(method, route, status, time.perf_counter() - started)
+
+
+_METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+"""Whoever makes up methods makes no series of their own."""

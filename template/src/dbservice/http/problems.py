@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ..errors import Problem
 
@@ -44,7 +45,7 @@ def answer(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """The problem as a response."""
-    title = title or HTTPStatus(status).phrase
+    title = title or _TITLES.get(status) or HTTPStatus(status).phrase
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
@@ -61,26 +62,58 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors = [_plain(each) for each in error.errors()]
+        errors = [_plain(each) for each in error.errors()[:_MOST]]
         detail = "; ".join(f"{each['field']} {each['message']}" for each in errors)
         return answer(422, f"{detail}.", title="Bad value", errors=errors)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        return answer(error.status_code, str(error.detail), headers=dict(error.headers or {}) or None)
+        status, headers = error.status_code, dict(error.headers or {})
+        if status == 405:  # the framework names the methods of one route, a resource has several
+            headers["Allow"] = ", ".join(_methods(request))
+        said = error.detail != HTTPStatus(status).phrase and status != 413
+        return answer(
+            status, str(error.detail) if said else _SENTENCES.get(status, f"{error.detail}."), headers=headers
+        )
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        # the error's own text may hold values: the log has its kind and place, the client neither
+        # the error's own text may hold values: the log has its kind and place (see outermost), the client neither
         return answer(500, "The service failed; its log says where.")
 
 
+def _methods(request: Request) -> list[str]:
+    """What the path takes, of all routes."""
+    allowed = [
+        method
+        for method in ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    return sorted([*allowed, "HEAD"]) if "GET" in allowed else allowed
+
+
+_MOST = 20
+"""Errors that are named; a body can hold thousands."""
+
+_TITLES = {413: "Content Too Large"}  # whose phrase depends on the version of Python
+_SENTENCES = {
+    404: "There is nothing at this path.",
+    405: "This path does not take that method.",
+    413: "The body is too large.",
+}
 _MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a field",
     "model_attributes_type": "must be a JSON object, sent as application/json",
     "dict_type": "must be a JSON object, sent as application/json",
     "model_type": "must be a JSON object, sent as application/json",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
 }
 
 
@@ -90,5 +123,5 @@ def _plain(error: Any) -> dict[str, str]:
         return {"field": "body", "message": f"is not JSON: {error['ctx']['error']}"}
     where = [str(part) for part in error["loc"]]
     field = ".".join(where[1:]) or where[0]
-    message = _MESSAGES.get(error["type"]) or error["msg"]
-    return {"field": field, "message": message[:1].lower() + message[1:]}
+    message = _MESSAGES.get(error["type"], "").format(**error.get("ctx", {})) or error["msg"]
+    return {"field": field[:200], "message": message[:1].lower() + message[1:]}

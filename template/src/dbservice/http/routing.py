@@ -1,6 +1,7 @@
 """Routers for a service's resources: plain FastAPI, whose rows go out as bytes without being validated once more."""
 
 import functools
+import re
 import typing
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -8,16 +9,28 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, BeforeValidator, create_model
+from pydantic_core import PydanticCustomError
 
 from ..models import Page, Row
 from ..types import INT64
 from .bodies import JSONRequest
 
-RowId = Annotated[int, Path(alias="id", ge=1, le=INT64, description="The row's id.")]
-Limit = Annotated[int, Query(ge=1, le=200, description="Rows of a page.")]
+
+def _digits(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch("-?[0-9]{1,19}", value):
+        raise PydanticCustomError("int_parsing", "")  # pydantic takes " 1", "1_0" and "1.0" too
+    return value
+
+
+RowId = Annotated[
+    int, Path(alias="id", ge=1, le=INT64, description="The row's id."), BeforeValidator(_digits)
+]
+Limit = Annotated[int, Query(ge=1, le=200, description="Rows of a page."), BeforeValidator(_digits)]
 After = Annotated[
-    int, Query(ge=0, le=INT64, description="Begin after this id: the `next` of the page before.")
+    int,
+    Query(ge=0, le=INT64, description="Begin after this id: the `next` of the page before."),
+    BeforeValidator(_digits),
 ]
 
 
@@ -45,7 +58,7 @@ encode = msgspec.json.Encoder(enc_hook=str).encode  # the hook is for PlainDecim
 
 
 class Route(APIRoute):
-    """A route whose endpoint may answer a `Row` or a `Page`: encoded at once, and documented as what it is."""
+    """A route whose endpoint may answer a `Row`, a list of rows or a `Page`: encoded at once, documented as what it is."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         answer = typing.get_type_hints(endpoint).get("return")
@@ -53,6 +66,8 @@ class Route(APIRoute):
         if model is not None:
             options["response_model"] = model
             endpoint = _encoding(endpoint, options.get("status_code") or 200, path)
+        elif options.get("status_code") == 204:
+            options["response_class"] = Response  # without content it has no type either
         methods = set(options.get("methods") or {"GET"})
         statuses = [422, 503]
         if methods & {"POST", "PATCH", "PUT"}:
@@ -85,18 +100,25 @@ def Router(name: str, **options: Any) -> APIRouter:
     return APIRouter(prefix=f"/v1/{name}", tags=[name], route_class=Route, **options)
 
 
-def _documented(answer: Any) -> type[BaseModel] | None:
-    if isinstance(answer, type) and issubclass(answer, Row):
-        return answer.documented()
-    if typing.get_origin(answer) is Page:
-        (row,) = typing.get_args(answer)
+def _documented(answer: Any) -> Any:
+    """The pydantic model of what an endpoint answers; None where that is FastAPI's business."""
+    kind, row = typing.get_origin(answer), next(iter(typing.get_args(answer)), answer)
+    if not (isinstance(row, type) and issubclass(row, Row)):
+        return None
+    if kind is Page:
         return _page_model(row)
-    return None
+    model: Any = _row_model(row)
+    return {None: model, list: list[model]}.get(kind)
+
+
+@functools.cache
+def _row_model(row: type[Row]) -> type[BaseModel]:
+    return row.documented()
 
 
 @functools.cache
 def _page_model(row: type[Row]) -> type[BaseModel]:
-    items: Any = list[row.documented()]  # type: ignore[misc]
+    items: Any = list[_row_model(row)]  # type: ignore[misc]
     fields: dict[str, Any] = {"items": (items, ...), "next": (int | None, ...)}
     return create_model(f"{row.__name__}Page", __doc__=Page.__doc__, **fields)
 
@@ -107,7 +129,7 @@ def _encoding(endpoint: Callable[..., Any], status: int, path: str) -> Callable[
     @functools.wraps(endpoint)
     async def answer(*args: Any, **kwargs: Any) -> Any:
         result = await endpoint(*args, **kwargs)
-        if not isinstance(result, Row | Page):
+        if not isinstance(result, Row | Page | list):
             return result
         headers = {"Location": f"{path}/{result.id}"} if locate and isinstance(result, Row) else None
         return Response(encode(result), status, headers, "application/json")
