@@ -1,10 +1,12 @@
 """What a run needs before it starts: an environment for the hand-written servers, and the stamped service."""
 
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -97,28 +99,44 @@ def copy(template: Path, folder: Path, options: Sequence[str] = ()) -> float:
     return time.perf_counter() - started
 
 
-def copies(rounds: int) -> tuple[float, float, float]:
-    """Seconds to copy the default service and an empty template, and the median of their ratios, in turns."""
-    ours: list[float] = []
-    theirs: list[float] = []
-    for number in range(rounds + 1):
-        for template, seconds in ((TEMPLATE, ours), (EMPTY, theirs))[:: 1 if number % 2 else -1]:
-            folder = BUILD / "copy"
-            shutil.rmtree(folder, ignore_errors=True)
-            took = copy(template, folder)
-            if number:  # the first round warms the disk's cache
-                seconds.append(took)
-    shutil.rmtree(BUILD / "copy", ignore_errors=True)
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return statistics.median(ours), statistics.median(theirs), statistics.median(ratios)
+def copies(rounds: int) -> dict[str, tuple[float, float]]:
+    """For the template, one of the same files without a word in them, and one of nothing: the median of the seconds that
+    a copy takes, and of the template's ratio to it, in turns."""
+    templates = {"template": TEMPLATE, "same files": BUILD / "same-files", "empty": EMPTY}
+    seconds: dict[str, list[float]] = {name: [] for name in templates}
+    with tempfile.TemporaryDirectory() as folder:  # outside of any repository, as a new service is
+        copy(TEMPLATE, Path(folder) / "service")
+        _blank(Path(folder) / "service", templates["same files"])
+        for number in range(rounds + 1):
+            for name in list(templates)[:: 1 if number % 2 else -1]:
+                took = copy(templates[name], Path(folder) / f"{name}-{number}")
+                if number:  # the first round warms the disk's cache
+                    seconds[name].append(took)
+    ours = seconds["template"]
+    return {
+        name: (
+            statistics.median(theirs),
+            statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        )
+        for name, theirs in seconds.items()
+    }
+
+
+def _blank(service: Path, template: Path) -> None:
+    """A template of the service's files, all empty, that asks nothing."""
+    shutil.rmtree(template, ignore_errors=True)
+    for path in service.rglob("*"):
+        if path.is_file() and path.name != ".copier-answers.yml":
+            copied = template / "template" / path.relative_to(service)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.touch()
+    shutil.copy2(EMPTY / "copier.yml", template)
 
 
 def clean() -> dict[str, str]:
-    """Our environment without what would lead a service, or libpq, to another database."""
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("DB_", "MIGRATE_DB_", "PG"))
-    }
-    return kept | {"PYTHONPATH": "", "MAKEFLAGS": "", "MAKELEVEL": ""}
+    """Our environment without what would lead a service, or libpq, to another database, or Python to compile anew."""
+    lead = re.compile("DB_|MIGRATE_DB_|PG|PYTHON|MAKE")
+    return {name: value for name, value in os.environ.items() if not lead.match(name)}
 
 
 def say(sentence: str) -> None:

@@ -437,6 +437,12 @@ async def test_decimals_sort_and_add_up(running: Running, column: sa.Column[Any]
     read = (*[await one(f(column)) for f in (sa.func.sum, sa.func.min, sa.func.max)], rows)
     assert repr(read) == repr(expected)
     assert repr(await running.writes.run(in_pydal)) == repr(expected)
+    equal = query(Value, sa.select(column.label("value")).where(column == sa.bindparam("x")))
+    below = query(Value, sa.select(column.label("value")).where(column < sa.bindparam("x")))
+    for unit in units:
+        value = kind_of.of_minor_units(unit)
+        assert len(await running.reads.all(equal, x=value)) == 2
+        assert len(await running.reads.all(below, x=value)) == sum(one < value for one in held)
     await running.writes.run(lambda db: db(db[values].id > 0).delete())
     assert await one(sa.func.sum(column)) is None
 
@@ -472,6 +478,7 @@ DEFAULTS: dict[str, tuple[t.ColumnType, Any]] = {
     "tenth": (t.Float(), 0.1),
     "sum": (t.Float(), 0.1 + 0.2),
     "tiny": (t.Float(), 5e-324),
+    "odd": (t.Float(), 1.1699210331657369e-293),
     "huge": (t.Float(), -1.7976931348623157e308),
     "first_day": (t.Date(), "0001-01-01"),
     "noon": (t.Time(), "12:00:00.000001"),

@@ -17,13 +17,20 @@ import sqlalchemy as sa
 import uvicorn
 
 from dbservice.schema import AUTOMATIC, is_secret, public
-from dbservice.service import Running, Service
-from dbservice.testing import example, make
+from dbservice.service import Service
+from dbservice.settings import Settings
+from dbservice.testing import example, make, servers
 from dbservice.types import INT32, INT64
 
 from .specimen import metadata, specimen, users, values
+from .tiny import engines_of, only
 
 TABLES = metadata.sorted_tables
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "private_database" in metafunc.fixturenames:
+        metafunc.parametrize("private_database", engines_of(metafunc), indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +74,8 @@ def test_it_is_openapi_3_1_and_all_of_it_is_ours(document: dict[str, Any]) -> No
     assert document["openapi"] == "3.1.0"
     assert document["info"] == {"title": "specimen", "description": "Every type of column.", "version": "1"}
     schema = schemathesis.openapi.from_dict(document)
-    loaded = [operation.ok().label for operation in schema.get_all_operations()]
-    assert len(loaded) == 3 + 5 * len(TABLES)
+    loaded: list[Any] = list(schema.get_all_operations())
+    assert len({each.ok().label for each in loaded}) == len(loaded) == 3 + 5 * len(TABLES)
     schema.validate()
     text = json.dumps(document)
     assert "HTTPValidationError" not in text and "ValidationError" not in text
@@ -248,7 +255,7 @@ def test_examples_are_right(document: dict[str, Any]) -> None:
 
 def valid(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
     root = {**schema, "components": document["components"]}
-    jsonschema_rs.Draft202012Validator(root, validate_formats=True).validate(value)
+    jsonschema_rs.Draft202012Validator(root, validate_formats=True).validate(json.loads(json.dumps(value)))
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
@@ -285,35 +292,31 @@ async def listening(service: Service) -> AsyncIterator[str]:
     config = uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110, it tells nobody
         await asyncio.sleep(0.02)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     await serving
 
 
-CHECKS = "positive_data_acceptance"  # JSON Schema cannot say all of what a value must be
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_schemathesis_finds_nothing(running: Running, tmp_path: Path, seed: int) -> None:
+@only("sqlite", "postgresql")
+@pytest.mark.parametrize("seed", [1])
+async def test_schemathesis_finds_nothing(
+    private_database: servers.Database, tmp_path: Path, seed: int
+) -> None:
     """Examples, edges of the schema, what hypothesis makes up, and operations in a row: no 500, no status, header or
     body that is not documented, nothing that is wrong and taken, no method but the documented ones."""
-    if running.engine.name == "mysql":
-        return  # the same code and three times as slow: PostgreSQL and SQLite stand for all
-    async with listening(running.service) as url:
-        arguments = [
-            "--checks",
-            "all",
-            "--exclude-checks",
-            CHECKS,
-            "--max-examples",
-            "15",
-            "--seed",
-            str(seed),
-        ]
+    service = specimen(tmp_path)
+    settings = Settings.load({**private_database.environ(), "DB_POOL_SIZE": "4", "DB_MAX_RETRIES": "0"})
+    await asyncio.to_thread(service.tables.create_all, service.engine(settings).sqlalchemy())
+    async with service.running(settings), listening(service) as url:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", *arguments),
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
+            *("--max-examples", "15", "--seed", str(seed), "--checks", "all"),
+            *(
+                "--exclude-checks",
+                "positive_data_acceptance",
+            ),  # JSON Schema cannot say all that is asked of a value
             cwd=tmp_path,
             env={**os.environ, "NO_COLOR": "1"},
             stdout=asyncio.subprocess.PIPE,
@@ -321,8 +324,6 @@ async def test_schemathesis_finds_nothing(running: Running, tmp_path: Path, seed
         )
         said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said
-    assert (
-        "Operations:       23 selected / 23 total" in said and "No failures" not in said.split("SUMMARY")[0]
-    )
+    assert "Operations:       23 selected / 23 total" in said
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
         assert f"✅ {phase}" in said.replace("  ", " ")

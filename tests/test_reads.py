@@ -190,7 +190,9 @@ async def test_a_read_that_waits_too_long_for_a_connection_is_told_to_come_again
 
 async def test_a_query_that_takes_too_long_is_ended(migrated: Settings) -> None:
     async with started(migrated, pool=3, statement=0.5) as running:
-        await running.reads.plain("SELECT 1")  # a held connection: a time-out on it is not taken for a lost one
+        await running.reads.plain(
+            "SELECT 1"
+        )  # a held connection: a time-out on it is not taken for a lost one
         begun = time.monotonic()
         with pytest.raises(Unavailable, match="too long"):
             await running.reads.plain(slow(migrated, 5))
@@ -254,7 +256,9 @@ class UserEmail(Row):
     email: str
 
 
-BY_EMAIL = query(UserEmail, sa.select(users.c.id, users.c.email).where(users.c.email == sa.bindparam("email")))
+BY_EMAIL = query(
+    UserEmail, sa.select(users.c.id, users.c.email).where(users.c.email == sa.bindparam("email"))
+)
 
 
 def test_a_query_must_select_the_columns_of_its_row() -> None:

@@ -289,7 +289,9 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
             assert not any("Traceback" in line for line in process.said())
 
 
-async def test_a_database_that_hangs_holds_nobody_longer_than_a_limit(own_server: Server, tmp_path: Path) -> None:
+async def test_a_database_that_hangs_holds_nobody_longer_than_a_limit(
+    own_server: Server, tmp_path: Path
+) -> None:
     with prepared(own_server) as settings, Process(tmp_path, environ_of(settings)) as process:
         async with process.client() as client:
             await process.becomes(200, client)

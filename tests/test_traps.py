@@ -156,7 +156,7 @@ _HOSTILE = {
 
 async def test_what_an_administrator_set_changes_no_value(server: Server) -> None:
     body = {
-        "string": "it's \\ \"é\" 👩‍👧",
+        "string": 'it\'s \\ "é" 👩‍👧',
         "float": 0.1234567890123456,
         "date": "2024-02-03",
         "time": "13:14:15.000001",
@@ -249,7 +249,11 @@ async def test_a_column_that_is_added_or_widened_disturbs_no_read(server: Server
                 cursor = connection.cursor()
                 cursor.execute(f"ALTER TABLE {quote('order')} ADD COLUMN more VARCHAR(10)")
                 assert (await running.reads.one(ONE_GROUP, id=row_id)).group == "a"
-                words = "ALTER COLUMN {} TYPE VARCHAR(30)" if server.type == "postgresql" else "MODIFY {} VARCHAR(30)"
+                words = (
+                    "ALTER COLUMN {} TYPE VARCHAR(30)"
+                    if server.type == "postgresql"
+                    else "MODIFY {} VARCHAR(30)"
+                )
                 cursor.execute(f"ALTER TABLE {quote('order')} {words.format(quote('group'))}")
             for _ in range(3):
                 assert (await running.reads.one(ONE_GROUP, id=row_id)).group == "a"
@@ -349,10 +353,11 @@ async def test_a_string_is_never_taken_for_sql(running: Running) -> None:
         assert (await refused(running, unit)).startswith("TypeError")
 
     def nested(db: DAL) -> int:
-        named = db(db[users].active == False).nested_select(db[users].id)  # noqa: E712
-        return int(db(db[users].id.belongs(named)).count())
+        db[items].insert(user_id=db[users].insert(email="a"))
+        named = db(db[users].email == "a").nested_select(db[users].id)
+        return int(db(db[items].user_id.belongs(named)).count())
 
-    assert await running.writes.run(nested) == 0
+    assert await running.writes.run(nested) == 1
 
 
 async def test_an_unknown_name_is_refused_and_not_dropped(running: Running) -> None:
@@ -381,7 +386,9 @@ async def test_pydal_changes_no_schema(running: Running) -> None:
 async def test_names_that_pydal_keeps_for_itself_work(running: Running) -> None:
     def write(db: DAL) -> Any:
         user = db[users].insert(email="a")
-        row = db[items].add({"user_id": user, "update_record": "x", "as_dict": "y", "select": "z", "items": "i"})
+        row = db[items].add(
+            {"user_id": user, "update_record": "x", "as_dict": "y", "select": "z", "items": "i"}
+        )
         return db[items].get(row["id"]) == row and (row["update_record"], row["items"])
 
     assert await running.writes.run(write) == ("x", "i")
@@ -426,11 +433,19 @@ async def test_no_object_holds_the_password_in_the_clear(place: Settings) -> Non
 
         def look(db: DAL) -> str:
             db(db[order].id > 0).count()
-            places = (vars(db), vars(db._adapter), vars(THREAD_LOCAL), db._adapter.driver_args, db._driver_args)
+            places = (
+                vars(db),
+                vars(db._adapter),
+                vars(THREAD_LOCAL),
+                db._adapter.driver_args,
+                db._driver_args,
+            )
             return repr((places, db, str(db), db._uri, db.as_dict() if hasattr(db, "as_dict") else ""))
 
         assert password not in await running.writes.run(look)
-        assert password not in repr((vars(running), vars(running.reads), vars(running.writes), vars(running.engine)))
+        assert password not in repr(
+            (vars(running), vars(running.reads), vars(running.writes), vars(running.engine))
+        )
 
 
 @pytest.fixture
@@ -446,8 +461,12 @@ def debug_logs(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]
         logging.getLogger(name).setLevel(level)
 
 
-async def test_debug_logs_hold_no_value(database: Database, migrated: Settings, debug_logs: Callable[[], str]) -> None:
-    by_email = query(Group, sa.select(order.c.id, order.c.group).where(order.c.group == sa.bindparam("group")))
+async def test_debug_logs_hold_no_value(
+    database: Database, migrated: Settings, debug_logs: Callable[[], str]
+) -> None:
+    by_email = query(
+        Group, sa.select(order.c.id, order.c.group).where(order.c.group == sa.bindparam("group"))
+    )
     async with started(migrated) as running, client_of(running) as client:
         logging.getLogger("dbservice").debug("heard")
         body = {"email": "hush@example.com", "password": "hush-hush"}

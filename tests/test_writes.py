@@ -233,7 +233,9 @@ async def test_a_unit_is_run_again_from_its_beginning(server: Server, empty: Set
     assert stored(empty) == ["a"]
 
 
-async def test_a_wait_for_a_row_ends(server: Server, empty: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_wait_for_a_row_ends(
+    server: Server, empty: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mysql, "_LOCK_WAIT", 1)
 
     def rename(db: DAL) -> None:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -72,13 +73,29 @@ def _settings(*, migrating: bool = False) -> Settings:
 
 def _serve(service: "Service", options: Any) -> int:
     settings = _settings()
+    host, port = options.host or settings.host, options.port or settings.port
+    _somebody_could_listen(host, port)
     startup.wait_for_database(
         service.engine(settings)
     )  # here, where Ctrl-C can end it, and no thread waits on
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(
-            _run_server(service, settings, options.host or settings.host, options.port or settings.port)
-        )
+        return runner.run(_run_server(service, settings, host, port))
+
+
+def _somebody_could_listen(host: str, port: int) -> None:
+    """Raise StartupError where uvicorn could not: it would say so later, and not in one line."""
+    try:
+        for family, kind, number, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, number) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        words = (error.strerror or str(error)).lower()
+        raise StartupError(
+            f"Cannot listen on {host}, port {port}: {words}. HOST and PORT say where."
+        ) from None
 
 
 async def _run_server(service: "Service", settings: Settings, host: str, port: int) -> int:
@@ -131,7 +148,8 @@ def _migrate(service: "Service", options: Any) -> int:
     else:
         migrations.move(service, engine, options.to)
     reached = migrations.reached(service, engine)
-    print(f"{settings.target} is at revision {reached}." if reached else f"{settings.target} is empty again.")
+    where = f"is at revision {reached}" if reached else f"holds no tables of {service.name} any more"
+    print(f"{settings.target} {where}.")
     return 0
 
 

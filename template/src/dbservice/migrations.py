@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from alembic import command, context
@@ -23,16 +23,24 @@ from .engines import Engine, Fault, engine_of
 from .errors import StartupError
 from .settings import Settings
 
-if TYPE_CHECKING:
-    from .service import Service
-
 logger = logging.getLogger("alembic.runtime.migration")
 logger.addFilter(lambda record: record.getMessage().startswith("Running ") or record.levelno > logging.INFO)
 for _talker in ("alembic.runtime.plugins", "alembic.autogenerate"):
     logging.getLogger(_talker).setLevel(logging.WARNING)
 
 
-def run(service: "Service") -> None:
+class Owner(Protocol):
+    """What migrations must know of a service."""
+
+    name: str
+    package: str
+    tables: sa.MetaData
+    version_table: str
+    migrations: Path
+    """The folder with `env.py` and `versions/`."""
+
+
+def run(service: Owner) -> None:
     """What `migrations/env.py` calls: run the revisions on the connection that the commands below hand over."""
     connection = context.config.attributes.get("connection")
     if connection is None:
@@ -47,14 +55,14 @@ def run(service: "Service") -> None:
         context.run_migrations()
 
 
-def upgrade(service: "Service", engine: Engine, revision: str = "head") -> None:
+def upgrade(service: Owner, engine: Engine, revision: str = "head") -> None:
     """Bring the database to `revision`, under the lock. Raises StartupError with a sentence."""
     with _locked(service, engine), _connected(service, engine) as connection:
         engine.prepare(connection)
         _alembic(service, engine, connection, lambda config: command.upgrade(config, revision))
 
 
-def move(service: "Service", engine: Engine, revision: str) -> None:
+def move(service: Owner, engine: Engine, revision: str) -> None:
     """Take the database to `revision`, forward or back ("base": to no tables), under the lock."""
     with _locked(service, engine), _connected(service, engine) as connection:
         engine.prepare(connection)
@@ -66,13 +74,13 @@ def move(service: "Service", engine: Engine, revision: str) -> None:
         _alembic(service, engine, connection, lambda config: work(config, wanted))
 
 
-def reached(service: "Service", engine: Engine) -> str | None:
+def reached(service: Owner, engine: Engine) -> str | None:
     """The revision that the database is at; None when it holds none of the service's tables."""
     with _connected(service, engine) as connection:
         return _revision(service, connection)
 
 
-def differences(service: "Service", engine: Engine) -> list[str]:
+def differences(service: Owner, engine: Engine) -> list[str]:
     """What would still have to be done to the database, as lines of a revision: empty when it and `tables.py` agree.
 
     Tables of others are never looked at, and so are tables that `tables.py` no longer has."""
@@ -89,7 +97,7 @@ def differences(service: "Service", engine: Engine) -> list[str]:
         return revisions.rendered(script.upgrade_ops).splitlines()
 
 
-def revise(service: "Service", message: str) -> Path | None:
+def revise(service: Owner, message: str) -> Path | None:
     """Write the revision that leads from the last one to `tables.py`; its path, or None when nothing changed.
 
     Compared with a scratch SQLite database that holds the revisions so far: no server is needed, and no other service's
@@ -109,7 +117,7 @@ def revise(service: "Service", message: str) -> Path | None:
     return path
 
 
-def _new_id(service: "Service", message: str) -> str:
+def _new_id(service: Owner, message: str) -> str:
     """The number after the highest, and the message: two that were written apart have two ids, and both are seen."""
     known = [each.revision for each in _script(service).walk_revisions()]
     number = 1 + max(
@@ -119,7 +127,7 @@ def _new_id(service: "Service", message: str) -> str:
     return "_".join([f"{number:04}", *re.findall("[a-z0-9]+", plain)])[:32].rstrip("_")
 
 
-def expected(service: "Service") -> str | None:
+def expected(service: Owner) -> str | None:
     """The revision this code was written for; None when there are no revisions."""
     versions = service.migrations / "versions"
     if not versions.is_dir() or not any(versions.glob("*.py")):
@@ -127,7 +135,7 @@ def expected(service: "Service") -> str | None:
     return _script(service).get_current_head()
 
 
-def why_not(service: "Service", found: str | None, *, started: bool = False) -> str:
+def why_not(service: Owner, found: str | None, *, started: bool = False) -> str:
     """Why this code cannot work with the database's revision `found`, in a sentence; empty when it can.
 
     A service that has `started` goes on when a newer deployment has moved the database on: migrations come first, and
@@ -145,7 +153,7 @@ def why_not(service: "Service", found: str | None, *, started: bool = False) -> 
     return f"The database is at revision {found}, which this code does not know: deploy the code that it belongs to."
 
 
-def current(service: "Service", connection: Any) -> str | None:
+def current(service: Owner, connection: Any) -> str | None:
     """The revision in the version table, read over a DB-API connection; None when there is none."""
     cursor = connection.cursor()
     try:
@@ -156,14 +164,14 @@ def current(service: "Service", connection: Any) -> str | None:
     return str(row[0]) if row else None
 
 
-def _revision(service: "Service", connection: sa.Connection) -> str | None:
+def _revision(service: Owner, connection: sa.Connection) -> str | None:
     options = {"version_table": service.version_table}
     found = MigrationContext.configure(connection, opts=options).get_current_revision()
     connection.rollback()
     return found
 
 
-def _script(service: "Service") -> ScriptDirectory:
+def _script(service: Owner) -> ScriptDirectory:
     """The revisions on disk, of which there is one line. Raises StartupError."""
     with _in_one_sentence(service):
         script = ScriptDirectory.from_config(_config(service))
@@ -174,7 +182,7 @@ def _script(service: "Service") -> ScriptDirectory:
         return script
 
 
-def _config(service: "Service") -> Config:
+def _config(service: Owner) -> Config:
     config = Config()
     config.set_main_option("script_location", str(service.migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -182,7 +190,7 @@ def _config(service: "Service") -> Config:
 
 
 @contextmanager
-def _locked(service: "Service", engine: Engine) -> Iterator[None]:
+def _locked(service: Owner, engine: Engine) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(engine.lock(f"migrate {service.name}", engine.limits.lock))
@@ -194,7 +202,7 @@ def _locked(service: "Service", engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _connected(service: "Service", engine: Engine) -> Iterator[sa.Connection]:
+def _connected(service: Owner, engine: Engine) -> Iterator[sa.Connection]:
     sqlalchemy = engine.sqlalchemy()
     with _in_one_sentence(service), sqlalchemy.connect() as connection:
         yield connection
@@ -202,7 +210,7 @@ def _connected(service: "Service", engine: Engine) -> Iterator[sa.Connection]:
 
 
 def _alembic(
-    service: "Service", engine: Engine, connection: sa.Connection, work: Callable[[Config], None]
+    service: Owner, engine: Engine, connection: sa.Connection, work: Callable[[Config], None]
 ) -> None:
     _script(service)
     config = _config(service)
@@ -221,7 +229,7 @@ def _alembic(
 
 
 @contextmanager
-def _in_one_sentence(service: "Service") -> Iterator[None]:
+def _in_one_sentence(service: Owner) -> Iterator[None]:
     """What is wrong with a revision or the database, as a StartupError; what is wrong with us, as it is."""
     try:
         yield
@@ -248,4 +256,15 @@ def _words(error: Any) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-__all__ = ["current", "differences", "expected", "move", "reached", "revise", "run", "upgrade", "why_not"]
+__all__ = [
+    "Owner",
+    "current",
+    "differences",
+    "expected",
+    "move",
+    "reached",
+    "revise",
+    "run",
+    "upgrade",
+    "why_not",
+]

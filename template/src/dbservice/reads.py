@@ -125,7 +125,11 @@ class ReadPool:
     async def start(self) -> None:
         """Make the pool usable and prove it with one connection. Raises the driver's exception."""
         await self._database.connect()
-        await self._run("SELECT 1", ())
+        try:
+            await self._run("SELECT 1", ())
+        except Unavailable as unavailable:
+            reason = unavailable.__cause__ or unavailable
+            raise reason
 
     async def stop(self) -> None:
         """Let the reads that run come to their end, then close every connection."""

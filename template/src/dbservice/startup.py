@@ -2,14 +2,10 @@
 
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from . import migrations
 from .engines import Engine, Fault
 from .errors import StartupError
-
-if TYPE_CHECKING:
-    from .service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +33,7 @@ def wait_for_database(engine: Engine) -> None:
             time.sleep(settings.db_retry_delay)
 
 
-def checked_revision(service: "Service", engine: Engine) -> str | None:
+def checked_revision(service: migrations.Owner, engine: Engine) -> str | None:
     """The revision of the service's tables in the database. Raises StartupError unless the code was written for it."""
     if migrations.expected(service) is None:
         return None
@@ -68,4 +64,6 @@ def sentence(engine: Engine, error: BaseException) -> str:
 
 def _words(error: BaseException) -> str:
     text = str(error.args[-1]) if error.args else type(error).__name__
+    if isinstance(error.__cause__, OSError):  # aiomysql says nothing of it
+        text = f"{text} ({error.__cause__})"
     return " ".join(text.split()).rstrip(".")

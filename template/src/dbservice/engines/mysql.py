@@ -263,7 +263,8 @@ class MySQL(Engine):
     def fault(self, error: BaseException) -> Fault:
         code = error.args[0] if error.args and isinstance(error.args[0], int) else None
         if isinstance(error, pymysql.err.MySQLError):
-            if code == CR.CR_CONN_HOST_ERROR and "certificate" in str(error).lower():
+            refused = isinstance(error.__cause__, ssl.SSLError) or "certificate" in str(error).lower()
+            if code == CR.CR_CONN_HOST_ERROR and refused:
                 return Fault.OTHER
             if code in _FAULTS:
                 return _FAULTS[code]

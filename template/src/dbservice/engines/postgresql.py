@@ -70,6 +70,8 @@ class PostgreSQL(Engine):
             "timezone": "UTC",
             "search_path": _identifier(self.schema),
             "standard_conforming_strings": "on",
+            "default_transaction_isolation": "read committed",
+            "extra_float_digits": "1",  # with less, a double is not read as it was written
         }
         if statement_timeout:
             options["statement_timeout"] = str(int(statement_timeout * 1000))
@@ -148,6 +150,7 @@ class PostgreSQL(Engine):
                 "timezone": "UTC",
                 "search_path": _identifier(self.schema),
                 "statement_timeout": str(int(self.limits.statement * 1000)),
+                "default_transaction_isolation": "read committed",
                 "default_transaction_read_only": "on",
             },
         }

@@ -1,0 +1,296 @@
+"""The command line: what each command takes, says and answers the shell; one line for what a user can mend."""
+
+import logging
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dbservice import cli, migrations
+from dbservice.settings import VARIABLES
+from dbservice.testing import servers
+
+from .tiny import Tiny, engines_of, only
+
+TABLES = 'users = owned(metadata, "users", Column("email", String(20), nullable=False))\n'
+COMMANDS = ("serve", "migrate", "revision", "check-migrations")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "private_database" in metafunc.fixturenames:
+        metafunc.parametrize("private_database", engines_of(metafunc), indirect=True)
+
+
+@pytest.fixture
+def tiny(private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    made = Tiny(tmp_path / "tiny", private_database, monkeypatch)
+    made.tables(TABLES)
+    return made
+
+
+class Here:
+    """The command line in this process, which is much faster: what `Tiny.run` answers, by the same names."""
+
+    def __init__(
+        self, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.tiny, self.monkeypatch, self.capsys = tiny, monkeypatch, capsys
+
+    def __call__(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
+        before = logging.getLogger().handlers[:]
+        with self.monkeypatch.context() as patched:
+            for name in {*VARIABLES, *(f"{name}_FILE" for name in VARIABLES)}:
+                patched.delenv(name, raising=False)
+            for name, value in {**self.tiny.environ, **environ}.items():
+                patched.setenv(name, value)
+            self.capsys.readouterr()
+            try:
+                code = cli.main(self.tiny.service, arguments)
+            finally:
+                logging.getLogger().handlers = before
+        return code, *self.capsys.readouterr()
+
+
+@pytest.fixture
+def run(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(tiny, monkeypatch, capsys)
+
+
+def logged(err: str) -> list[str]:
+    """What the log says, without its times."""
+    return [re.sub(r"^\S+Z (\w+) +", r"\1 ", line) for line in err.splitlines()]
+
+
+# --- usage
+
+
+@only("sqlite")
+def test_help_names_every_command(tiny: Tiny) -> None:
+    code, out, err = tiny.run("--help")
+    assert (code, err) == (0, "") and out.startswith("usage: python -m tiny ")
+    assert "A tiny service." in out and "Settings come from the environment." in out
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command}\s+\S", out, re.M)
+
+
+@only("sqlite")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_and_needs_no_settings_for_it(
+    tiny: Tiny, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DB_TYPE", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(tiny.service, [command, "--help"])
+    out, err = capsys.readouterr()
+    assert caught.value.code == 0 and err == "" and out.startswith(f"usage: python -m tiny {command} ")
+
+
+@only("sqlite")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            [],
+            ["nonsense"],
+            ["serve", "8000"],
+            ["serve", "--port", "x"],
+            ["serve", "--port", "0"],
+            ["revision"],
+        ),
+        *(
+            ["serve", "--port", "65536"],
+            ["revision", "-m"],
+            ["migrate", "head"],
+            ["migrate", "--to"],
+            ["--version"],
+        ),
+    ],
+)
+def test_wrong_usage_is_2(tiny: Tiny, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(tiny.service, arguments)
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2 and out == ""
+    assert err.startswith("usage: python -m tiny") and "Traceback" not in err
+    if "--port" in arguments:
+        assert err.splitlines()[-1].endswith(": write a number from 1 to 65535")
+
+
+# --- settings and databases that are wrong
+
+
+@only("sqlite")
+@pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
+def test_missing_settings_are_one_line(tiny: Tiny, run: Here, command: str) -> None:
+    code, out, err = run(command, DB_TYPE="")
+    assert (code, out) == (1, "") and re.fullmatch(r"tiny: .+\n", err)
+    assert err.startswith("tiny: DB_TYPE is not set or is empty: allowed is postgresql, mysql or sqlite; ")
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
+def test_a_wrong_password_or_database_is_one_line(tiny: Tiny, run: Here, command: str) -> None:
+    wrong = {"DB_PASS": "geheim", "DB_NAME": "no_such_database"}
+    if tiny.database.type == "sqlite":
+        wrong = {"DB_NAME": "/no/such/folder/x.db"}
+    for name, value in wrong.items():
+        code, out, err = run(command, **{name: value})
+        assert (code, out) == (1, "") and re.fullmatch(r"tiny: .+\n", err), err
+        assert name in err and "geheim" not in err
+
+
+@only("postgresql", "mariadb", "mysql")
+@pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
+def test_nobody_answering_is_one_line(tiny: Tiny, run: Here, command: str) -> None:
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        port = str(bound.getsockname()[1])
+        code, out, err = run(command, DB_PORT=port, DB_MAX_RETRIES="1", DB_RETRY_DELAY="0")
+    assert (code, out) == (1, "")
+    waiting, last = logged(err)
+    assert waiting.startswith("warning dbservice.startup: waiting for ") and "1 more attempts" in waiting
+    assert re.fullmatch(rf"tiny: Nobody answers at \S+:{port}/\S+ after 2 attempts: .+", last)
+
+
+# --- migrate, revision, check-migrations
+
+
+def test_from_nothing_to_a_changed_table(tiny: Tiny, run: Here) -> None:
+    where = re.escape(tiny.engine.settings.target)
+
+    code, out, err = run("migrate")
+    assert (code, out) == (1, "")
+    assert err == 'tiny: tables.py has tables and no revision makes them: run `make revision m="..."`.\n'
+    code, out, err = run("check-migrations")
+    assert code == 1 and out.startswith("op.create_table(") and "op.create_index" not in out
+    assert err == 'The database and tables.py differ: write a revision with `make revision m="..."`.\n'
+
+    code, out, err = run("revision", "-m", "create users")
+    first = tiny.versions / "0001_create_users.py"
+    assert (code, out, err) == (0, f"Wrote {first}: read it, then `make migrate`.\n", "") and first.is_file()
+    code, out, err = run("serve")
+    assert (code, out) == (1, "")
+    assert err == "tiny: The database has no tables of tiny yet: run `make migrate` first.\n"
+
+    code, out, err = run("migrate")
+    assert code == 0 and re.fullmatch(rf"{where} is at revision 0001_create_users\.\n", out)
+    running = "info alembic.runtime.migration: Running upgrade  -> 0001_create_users, create users"
+    assert logged(err) == [running]
+    code, out, err = run("migrate")  # again: nothing to do, and nothing to say about it
+    assert code == 0 and re.fullmatch(rf"{where} is at revision 0001_create_users\.\n", out) and err == ""
+    assert run("check-migrations") == (0, "", "")
+    assert run("revision", "-m", "nothing") == (
+        0,
+        "tables.py holds nothing new: no revision written.\n",
+        "",
+    )
+
+    tiny.tables(TABLES.replace("20", "30"))
+    code, out, err = run("check-migrations")
+    assert code == 1 and "batch_op.alter_column('email'" in out and "String(30)" in out
+    assert run("revision", "--message", "longer")[0] == 0
+    code, out, err = run("serve")
+    assert code == 1 and "is at revision 0001_create_users, this code needs 0002_longer" in err
+    assert run("migrate")[0] == 0 and run("check-migrations") == (0, "", "")
+
+    code, out, err = run("migrate", "--to", "0001_create_users")
+    assert code == 0 and out.endswith("is at revision 0001_create_users.\n") and "Running downgrade" in err
+    assert run("migrate", "--to", "0002")[1].endswith("is at revision 0002_longer.\n")
+    code, out, err = run("migrate", "--to", "base")
+    assert code == 0 and re.fullmatch(rf"{where} holds no tables of tiny any more\.\n", out)
+    assert migrations.reached(tiny.service, tiny.engine) is None
+    code, out, err = run("migrate", "--to", "nonsense")
+    assert (code, out) == (1, "") and re.fullmatch(r"tiny: The migration stopped: .*nonsense.*\.\n", err)
+
+
+def test_a_service_without_tables_has_nothing_to_migrate(tiny: Tiny, run: Here) -> None:
+    tiny.tables("")
+    assert run("migrate") == (0, "tiny owns no tables: nothing to migrate.\n", "")
+    assert run("revision", "-m", "x") == (0, "tables.py holds nothing new: no revision written.\n", "")
+    assert run("check-migrations") == (0, "", "")
+
+
+@only("sqlite")
+def test_revision_needs_no_database_and_no_settings(tiny: Tiny, run: Here) -> None:
+    assert run("revision", "-m", "x", DB_TYPE="", DB_NAME="")[0] == 0
+
+
+@only("postgresql", "mariadb", "mysql")
+def test_migrations_run_as_their_own_account(tiny: Tiny, run: Here) -> None:
+    run("revision", "-m", "x")
+    code, _, err = run("migrate", MIGRATE_DB_USER="nobody", MIGRATE_DB_PASS="geheim")
+    assert code == 1 and "nobody" in err and "geheim" not in err
+    user, password = tiny.database.user, tiny.database.password
+    account = {"MIGRATE_DB_USER": user, "MIGRATE_DB_PASS": password}
+    assert run("migrate", DB_USER="nobody", DB_PASS="wrong", **account)[0] == 0
+
+
+# --- serve
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found = probe.getsockname()[1]
+    yield found
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", ["arguments", "environment"])
+@only("sqlite")
+def test_serve_answers_until_it_is_told_to_stop(tiny: Tiny, port: int, how: str, end: signal.Signals) -> None:
+    tiny.revise("first")
+    tiny.upgrade()
+    arguments = ["--host", "127.0.0.1", "--port", str(port)] if how == "arguments" else []
+    environ = {"PORT": str(port)} if how == "environment" else {"PORT": "1", "HOST": "192.0.2.1"}
+    process = tiny.start("serve", *arguments, **environ)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(200):
+            try:
+                answer = httpx.get(f"{url}/readyz")
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        assert answer.json() == {"status": "ready", "revision": "0001_first"}
+        assert "server" not in answer.headers
+    finally:
+        process.send_signal(end)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "")
+    assert f"info dbservice.cli: stopping on {end.name}" in logged(err)
+    assert sum("stopping on" in line for line in logged(err)) == 1 and "Traceback" not in err
+
+
+@only("sqlite")
+def test_a_port_that_is_taken_is_one_line(tiny: Tiny) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        started = time.monotonic()
+        assert tiny.run("serve", "--port", port) == (
+            1,
+            "",
+            f"tiny: Cannot listen on 127.0.0.1, port {port}: address already in use. HOST and PORT say where.\n",
+        )
+        assert time.monotonic() - started < 20
+    code, out, err = tiny.run("serve", HOST="host.invalid", PORT=port)
+    assert (code, out) == (1, "") and re.fullmatch(
+        rf"tiny: Cannot listen on host.invalid, port {port}: .+\n", err
+    )
+
+
+@only("sqlite")
+def test_an_interrupt_is_no_traceback(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(migrations, "revise", interrupted)
+    assert cli.main(tiny.service, ["revision", "-m", "x"]) == 130
+    assert capsys.readouterr().err == ""
