@@ -135,7 +135,7 @@ def _blank(service: Path, template: Path) -> None:
 
 def clean() -> dict[str, str]:
     """Our environment without what would lead a service, or libpq, to another database, or Python to compile anew."""
-    lead = re.compile("DB_|MIGRATE_DB_|PG|PYTHON|MAKE")
+    lead = re.compile("DB_|MIGRATE_DB_|PG|PYTHON.|MAKE")
     return {name: value for name, value in os.environ.items() if not lead.match(name)}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from dbservice.service import Service
 from dbservice.settings import Settings
 from dbservice.testing import servers

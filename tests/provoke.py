@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import httpx
 import pytest
+
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing import servers
@@ -118,7 +119,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
 
 async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - some of it happens in another process
             await asyncio.sleep(0.01)
 
 

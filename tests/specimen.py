@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import Column, ForeignKey
+
 from dbservice import DAL, Create, Limits, NotFound, Page, Patch, Reads, Row, Service, Writes, public, query
 from dbservice.http import After, Limit, Router, RowId
 from dbservice.schema import SECRET, owned, service_metadata
@@ -23,7 +25,6 @@ from dbservice.types import (
     Timestamp,
     Uuid,
 )
-from sqlalchemy import Column, ForeignKey
 
 metadata = service_metadata()
 
@@ -74,9 +75,44 @@ items = owned(
     *(
         Column(name, String(20), nullable=True)
         for name in (
-            *("key", "type", "desc", "limit", "order", "group", "select", "update_record", "delete_record", "as_dict"),
-            *("metadata", "class", "from", "json", "copy", "model_config", "model_fields", "insert", "update", "get"),
-            *("fields", "add", "change", "sent", "columns", "of", "items", "values", "query", "schema", "dict", "index"),
+            *(
+                "key",
+                "type",
+                "desc",
+                "limit",
+                "order",
+                "group",
+                "select",
+                "update_record",
+                "delete_record",
+                "as_dict",
+            ),
+            *(
+                "metadata",
+                "class",
+                "from",
+                "json",
+                "copy",
+                "model_config",
+                "model_fields",
+                "insert",
+                "update",
+                "get",
+            ),
+            *(
+                "fields",
+                "add",
+                "change",
+                "sent",
+                "columns",
+                "of",
+                "items",
+                "values",
+                "query",
+                "schema",
+                "dict",
+                "index",
+            ),
         )
     ),
 )
@@ -87,8 +123,12 @@ def routes(table: sa.Table) -> Any:
     """The routes a stamped service has for `table`."""
     name = table.name.title()
     row: Any = type(Row)(f"{name}Row", (Row,), {"__module__": __name__, "__doc__": "A row."}, table=table)
-    create: Any = type(Create)(f"{name}Create", (Create,), {"__module__": __name__, "__doc__": "New."}, table=table)
-    patch: Any = type(Patch)(f"{name}Patch", (Patch,), {"__module__": __name__, "__doc__": "Change."}, table=table)
+    create: Any = type(Create)(
+        f"{name}Create", (Create,), {"__module__": __name__, "__doc__": "New."}, table=table
+    )
+    patch: Any = type(Patch)(
+        f"{name}Patch", (Patch,), {"__module__": __name__, "__doc__": "Change."}, table=table
+    )
     router = Router(table.name)
     one = query(row, sa.select(*public(table)).where(table.c.id == sa.bindparam("id")))
     page = query(

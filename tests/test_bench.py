@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCH = Path(__file__).parents[1] / "bench"
+ROOT = Path(__file__).parents[1]
+BENCH = ROOT / "bench"
 
 
 def python(*words: str, path: str = os.defpath) -> "subprocess.CompletedProcess[str]":
-    environ = {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(sys.path + [str(BENCH)])}
+    rooms = [BENCH, ROOT / "template/src", ROOT / "template/scripts"]
+    environ = {**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(map(str, rooms))}
     return subprocess.run([sys.executable, *words], env=environ, capture_output=True, text=True)
 
 

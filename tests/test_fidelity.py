@@ -460,6 +460,9 @@ async def test_sums_of_other_numbers_are_right(running: Running) -> None:
     for column, expected in ((values.c.integer, sum(numbers)), (values.c.float, sum(numbers) / 4)):
         (row,) = await running.reads.all(query(Value, sa.select(sa.func.sum(column).label("value"))))
         assert row.value == expected == await running.writes.run(in_pydal, column.name)
+    await running.writes.run(lambda db: [db[values].add({"bigint": -(2**63)}) for _ in range(3)] and None)
+    (row,) = await running.reads.all(query(Value, sa.select(sa.func.sum(values.c.bigint).label("value"))))
+    assert row.value == -3 * 2**63 == await running.writes.run(in_pydal, "bigint")
 
 
 # --- defaults

@@ -186,6 +186,11 @@ class Load:
         self._go = False
         await asyncio.gather(*self._tasks)
 
+    async def goes_on(self, number: int) -> None:
+        """Wait until so many more writes are acknowledged, and as many reads."""
+        writes, reads = len(self.acknowledged) + number, self.read + number
+        await until(lambda: len(self.acknowledged) >= writes and self.read >= reads)
+
     async def _send(self, method: str, path: str, **options: Any) -> httpx.Response | None:
         begun = time.monotonic()
         try:
@@ -269,15 +274,14 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
                 load = Load(client)
                 async with load:
                     for hard in (False, True):
-                        await until(lambda: len(load.acknowledged) > 20 and load.read > 20)
+                        await load.goes_on(20)
                         await asyncio.to_thread(own_server.stop, hard)
                         answer = await process.becomes(503, client)
                         assert answer.json()["detail"] == "The database does not answer."
                         assert (await client.get("/healthz")).status_code == 200
                         await asyncio.to_thread(own_server.start)
                         await process.becomes(200, client)
-                        before, reads = len(load.acknowledged), load.read
-                        await until(lambda: len(load.acknowledged) > before + 20 and load.read > reads + 20)
+                        await load.goes_on(20)
                 assert not load.strange
                 assert load.longest < LONGEST
                 assert load.refused or load.unknown
@@ -297,7 +301,7 @@ async def test_a_database_that_hangs_holds_nobody_longer_than_a_limit(
             await process.becomes(200, client)
             load = Load(client)
             async with load:
-                await until(lambda: len(load.acknowledged) > 10 and load.read > 10)
+                await load.goes_on(10)
                 pids = _family(own_server)
                 for pid in pids:
                     os.kill(pid, signal.SIGSTOP)
@@ -308,8 +312,7 @@ async def test_a_database_that_hangs_holds_nobody_longer_than_a_limit(
                     for pid in pids:
                         os.kill(pid, signal.SIGCONT)
                 await process.becomes(200, client)
-                before, reads = len(load.acknowledged), load.read
-                await until(lambda: len(load.acknowledged) > before + 10 and load.read > reads + 10)
+                await load.goes_on(10)
             assert not load.strange
             assert load.longest < LONGEST
             assert await metric(client, "db_read_pool_in_use") == 0
@@ -411,7 +414,7 @@ async def test_it_finishes_what_is_in_flight_and_ends(
             await process.becomes(200, client)
             load = Load(client)
             async with load:
-                await until(lambda: len(load.acknowledged) > 5)
+                await load.goes_on(5)
                 writing = [
                     asyncio.ensure_future(client.post(f"/v1/slow/write/{n}@{how.name}.example"))
                     for n in range(2)
@@ -438,7 +441,23 @@ async def test_clients_that_go_away_cost_nothing(anywhere: Settings, tmp_path: P
             answer = await process.becomes(200, client)
             assert answer.json()["status"] == "ready"
             async with asyncio.timeout(20):
-                while await metric(client, "db_read_pool_in_use"):
+                while await metric(client, "db_read_pool_in_use"):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             answers = await asyncio.gather(*(client.get("/v1/users") for _ in range(10)))
             assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_a_failure_of_the_service_is_logged_without_values(server: Server, tmp_path: Path) -> None:
+    with prepared(server) as settings, Process(tmp_path, environ_of(settings)) as process:
+        async with process.client() as client:
+            await process.becomes(200, client)
+            connection = engine_of(settings).connect()
+            connection.cursor().execute("DROP TABLE items")
+            connection.cursor().execute("DROP TABLE users")
+            connection.close()
+            body = {"email": "hush@example.com", "password": "hush-hush"}
+            answers = [await client.post("/v1/users", json=body), await client.get("/v1/users")]
+            assert [answer.status_code for answer in answers] == [500, 500]
+            assert not any("hush" in text for text in (*process.said(), *(answer.text for answer in answers)))
+            assert any("ProgrammingError" in line or "UndefinedTable" in line for line in process.said())
+            assert (await client.get("/v1/order")).status_code == 200

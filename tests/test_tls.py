@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from dbservice.engines import Engine, engine_of
 from dbservice.reads import ReadPool
 from dbservice.settings import Settings

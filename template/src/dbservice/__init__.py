@@ -2,7 +2,7 @@
 migrated on its own, the same on PostgreSQL, MySQL, MariaDB and SQLite. Replaced by `copier update`: do not edit."""
 
 from .errors import BadValue, Conflict, NotFound, Problem, Unavailable
-from .http.app import Reads, Writes
+from .http.pools import Reads, Writes
 from .limits import Limits
 from .mirror import DAL
 from .models import Create, Page, Patch, Row

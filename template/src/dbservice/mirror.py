@@ -88,19 +88,20 @@ class _OurConnections:
     def _expand(self, expression: Any, field_type: Any = None, *args: Any, **kwargs: Any) -> str:
         if isinstance(expression, Expression) and isinstance(expression.type, _Typed):
             _sensible(expression, field_type)
-        if isinstance(expression, Query) and isinstance(expression.second, str):
-            if getattr(expression.op, "__name__", "") == "belongs":
-                raise TypeError("belongs() takes values or a nested_select(), not SQL")
+        if isinstance(expression, Query) and getattr(expression.op, "__name__", "") == "belongs":
+            _refuse_sql("belongs()", expression.second)
         text: str = super()._expand(expression, field_type, *args, **kwargs)  # type: ignore[misc]
         return text
 
     def expand_all(self, fields: Any, tables: Any) -> Any:
-        _refuse_sql("select", fields)
+        for field in fields:
+            _refuse_sql("select", field)
         return super().expand_all(fields, tables)  # type: ignore[misc]
 
     def _select_wcols(self, query: Any, fields: Any, *args: Any, **attributes: Any) -> Any:
         for name in ("orderby", "groupby", "having"):
-            _refuse_sql(name, attributes.get(name))
+            for given in _each(attributes.get(name)):
+                _refuse_sql(name, given)
         return super()._select_wcols(query, fields, *args, **attributes)  # type: ignore[misc]
 
     def _insert(self, table: Any, fields: Any) -> str:
@@ -125,6 +126,11 @@ class _OurConnections:
         sql = self._expand(value, kind, query_env={"current_scope": [table._tablename]})
         return Expression(self.db, self.db._engine.computed(kind.column_type, sql))
 
+    def add(self, table: Any, columns: str, literals: str) -> int:
+        """What PyDAL's `insert` does once its values are literals; the id of the new row."""
+        self.execute(self.dialect.insert(table._rname, columns, literals))  # type: ignore[attr-defined]
+        return int(self.lastrowid(table))  # type: ignore[attr-defined]
+
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
 
@@ -147,6 +153,10 @@ class _PostgreSQL(_OurConnections, PostgrePsyco):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._last_insert = None
         super().__init__(*args, **kwargs)
+
+    def add(self, table: Any, columns: str, literals: str) -> int:
+        self.execute(self.dialect.insert(table._rname, columns, literals, table._id._rname))
+        return int(self.cursor.fetchone()[0])
 
 
 @adapters.register_for("dbservice_mysql:pymysql")
@@ -228,11 +238,14 @@ def _checked(name: str, column_type: ColumnType, value: Any) -> Any:
         raise BadValue(name, str(error)) from None
 
 
+def _each(given: Any) -> Any:
+    return given if isinstance(given, list | tuple) else [given]
+
+
 def _refuse_sql(name: str, given: Any) -> None:
     # PyDAL takes a string for SQL, which may well have come with a request
-    for each in given if isinstance(given, list | tuple) else [given]:
-        if isinstance(each, str) and each != "<random>":
-            raise TypeError(f"{name} takes columns, like db[users].email, not SQL")
+    if isinstance(given, str) and given != "<random>":
+        raise TypeError(f"{name} takes columns, values or a nested_select(), not SQL")
 
 
 def _sensible(expression: Any, beside: Any) -> None:
@@ -257,26 +270,29 @@ class MirroredTable(Table):  # type: ignore[misc]
     def add(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Insert one row and answer all of it, by column, as a read would, without asking the database again: the
         defaults and the times are set here. Raises BadValue, TypeError for a name that is no column."""
-        now = dt.datetime.now(dt.UTC)
+        if not values.keys() <= self._written.keys():
+            self._refuse(values.keys() - self._written.keys())
+        now, literal = dt.datetime.now(dt.UTC), self._db._engine.literal
         row: dict[str, Any] = {}
-        for column in self._written:
-            name = column.name
+        literals: list[str] = []
+        for name, column in self._written.items():
             if name in values:
                 value = values[name]
             elif name in _TIMES:
                 value = now
             else:
                 value = default_of(column) if has_default(column) else None
-            if value is None and not column.nullable:
+            if isinstance(value, Expression):
+                raise TypeError(f"{name}: an insert takes values, not expressions")
+            if value is not None:
+                value = _checked(name, column.type, value)
+                literals.append(literal(column.type, value))
+            elif column.nullable:
+                literals.append("NULL")
+            else:
                 raise BadValue(name, "must not be null")
             row[name] = value
-        if len(row) > len(self._written) or not values.keys() <= row.keys():
-            self._refuse(values.keys() - row.keys())
-        fields = [(self._field_of[name], value) for name, value in row.items()]
-        row["id"] = int(self._db._adapter.insert(self, fields))
-        for column in self._written:  # several Python values mean one: what is answered is what is read later
-            if row[column.name] is not None:
-                row[column.name] = column.type.check(row[column.name])  # type: ignore[attr-defined]
+        row["id"] = self._db._adapter.add(self, self._columns, ",".join(literals))
         return row
 
     def get(self, row_id: int) -> dict[str, Any] | None:
@@ -313,7 +329,10 @@ class MirroredTable(Table):  # type: ignore[misc]
     def _bind(self, source: sa.Table, names: dict[str, str]) -> None:
         self._source, self._fields_by_column = source, names
         self._field_of = {column: self[field] for column, field in names.items()}
-        self._written = [column for column in source.columns if column.name != "id"]
+        self._written: dict[str, Any] = {
+            column.name: column for column in source.columns if column.name != "id"
+        }
+        self._columns = ",".join(self._field_of[name]._rname for name in self._written)
 
     def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
         self._refuse(values.keys() - set(self.fields))  # PyDAL drops an unknown name without a word

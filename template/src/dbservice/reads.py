@@ -7,6 +7,7 @@ connection is gone: no slot is ever lost, and the server never has more connecti
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -118,17 +119,19 @@ class ReadPool:
         self.engine = engine
         self.size = engine.settings.reads
         self._database = Database(engine.read_url(), **engine.read_options())
-        self._gate = asyncio.Semaphore(self.size)
+        self._waiting: deque[asyncio.Future[_Slot]] = deque()
         self._free = [_Slot() for _ in range(self.size)]
         self._renewing: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
         """Make the pool usable and prove it with one connection. Raises the driver's exception."""
         await self._database.connect()
+        reason: BaseException | None = None
         try:
             await self._run("SELECT 1", ())
         except Unavailable as unavailable:
             reason = unavailable.__cause__ or unavailable
+        if reason is not None:
             raise reason
 
     async def stop(self) -> None:
@@ -137,9 +140,8 @@ class ReadPool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.statement + limits.connect):
                 for _ in range(self.size):
-                    await self._gate.acquire()
-        for slot in self._free:
-            await self._close(slot)
+                    slot = self._free.pop() if self._free else await self._turn()
+                    await self._close(slot)
         with contextlib.suppress(TimeoutError):  # `databases` would wait for ever for a read that still runs
             async with asyncio.timeout(limits.connect):
                 await self._database.disconnect()
@@ -185,43 +187,54 @@ class ReadPool:
         return self.engine.healthy(await self._run(self.engine.health_statement, ()))
 
     async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        if self._gate.locked():
-            try:
-                async with asyncio.timeout(self.engine.limits.acquire):
-                    await self._gate.acquire()
-            except TimeoutError:
-                raise Unavailable("Too many reads are waiting for a connection.") from None
-        else:
-            await self._gate.acquire()
-        slot = self._free.pop()
+        slot = self._free.pop() if self._free else await self._turn()
+        limit = self.engine.limits.statement
         fresh = slot.raw is None
         try:
-            async with asyncio.timeout(self.engine.limits.statement):
-                if fresh:
-                    await self._open(slot)
-                try:
-                    rows = await self.engine.fetch(slot.raw, sql, arguments)
-                except Exception as error:
-                    # a held connection whose server went away while nobody looked: a read may simply be run again
-                    if fresh or self.engine.fault(error) is not Fault.LOST:
-                        raise
-                    await self._close(slot)
-                    await self._open(slot)
-                    rows = await self.engine.fetch(slot.raw, sql, arguments)
+            if fresh:
+                await self._open(slot)
+            try:
+                rows = await self.engine.fetch(slot.raw, sql, arguments, limit)
+            except Exception as error:
+                # a held connection whose server went away while nobody looked: a read may simply be run again
+                if fresh or isinstance(error, TimeoutError) or self.engine.fault(error) is not Fault.LOST:
+                    raise
+                await self._close(slot)
+                await self._open(slot)
+                rows = await self.engine.fetch(slot.raw, sql, arguments, limit)
         except BaseException as error:
             # whatever state the driver is in, the next reader gets a new connection
             task = asyncio.ensure_future(self._renew(slot))
             self._renewing.add(task)
             task.add_done_callback(self._renewing.discard)
-            if isinstance(error, Exception):
-                raise self._problem(error) from error
+            if isinstance(error, Exception) and (problem := self._problem(error)) is not error:
+                raise problem from error
             raise
         self._give_on(slot)
         return rows
 
+    async def _turn(self) -> _Slot:
+        """The next slot that comes free, first come, first served. Raises Unavailable."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[_Slot] = loop.create_future()
+        self._waiting.append(turn)
+        patience = loop.call_later(self.engine.limits.acquire, _give_up, turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give_on(turn.result())  # it came in the same moment
+            raise
+        finally:
+            patience.cancel()
+
     def _give_on(self, slot: _Slot) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(slot)
+                return
         self._free.append(slot)
-        self._gate.release()
 
     def _problem(self, error: Exception) -> Exception:
         if isinstance(error, TimeoutError):
@@ -271,3 +284,8 @@ class ReadPool:
             except Exception as error:
                 logger.warning("a read connection was not given back cleanly: %s", type(error).__name__)
         slot.connection = slot.raw = None
+
+
+def _give_up(turn: "asyncio.Future[_Slot]") -> None:
+    if not turn.done():
+        turn.set_exception(Unavailable("Too many reads are waiting for a connection."))

@@ -12,7 +12,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable
-from decimal import Decimal
+from decimal import ROUND_DOWN, Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Protocol
 
 import msgspec
@@ -327,6 +327,8 @@ class Numeric(ColumnType):
         super().__init__()
         self.precision, self.scale = precision, scale
         self.kind = PlainDecimal if scale > 6 else Decimal
+        self._unit = Decimal((0, (1,), -scale))
+        self._exact = Context(prec=precision, rounding=ROUND_DOWN, traps=[Inexact, InvalidOperation])
         self._written = re.compile(r"-?[0-9]{1,99}(\.[0-9]{1,99})?")
 
     def __repr__(self) -> str:
@@ -338,18 +340,16 @@ class Numeric(ColumnType):
         number = Decimal(value)
         if not number.is_finite():
             raise ValueError("must be a finite decimal")
-        _, digits, exponent = number.as_tuple()
-        assert isinstance(exponent, int)
-        if number and len(digits) + exponent > self.precision - self.scale:
-            raise ValueError(f"must have at most {self.precision - self.scale} digits before the point")
         if not number:
-            return self.of_minor_units(0)
-        if (shift := exponent + self.scale) < 0:
-            if any(digits[shift:]):
-                raise ValueError(f"must have at most {self.scale} digits after the point")
-            digits, shift = digits[:shift], 0
-        minor = int("".join(map(str, digits))) * 10**shift
-        return self.of_minor_units(-minor if number < 0 else minor)
+            return self.of_minor_units(0)  # minus zero too
+        try:
+            return self.kind(number.quantize(self._unit, context=self._exact))
+        except Inexact:
+            raise ValueError(f"must have at most {self.scale} digits after the point") from None
+        except InvalidOperation:
+            raise ValueError(
+                f"must have at most {self.precision - self.scale} digits before the point"
+            ) from None
 
     def of_minor_units(self, minor: int) -> Decimal:
         """The decimal with `minor` units of the last place, exact whatever the decimal context says."""
@@ -482,6 +482,8 @@ class Timestamp(ColumnType):
     def check(self, value: Any) -> dt.datetime:
         if not isinstance(value, dt.datetime):
             raise ValueError("must be a timestamp")
+        if type(value) is dt.datetime and value.tzinfo is dt.UTC and not value.fold:
+            return value
         if value.utcoffset() is None:
             raise ValueError("must have an offset from UTC")
         plain = dt.datetime.combine(value.date(), value.timetz())

@@ -46,15 +46,6 @@ class _Job:
         """Whether the caller is the first to ask."""
         return self.taken.acquire(blocking=False)
 
-    def finish(self, result: Any, error: BaseException | None) -> None:
-        if self.future.done():
-            if error is not None:
-                logger.warning("a unit of work nobody waits for any more failed: %s", type(error).__name__)
-        elif error is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(result)
-
 
 class WritePool:
     """Runs units of work, at most `engine.writers` at a time. Used by routes as `writes: Writes`."""
@@ -96,24 +87,31 @@ class WritePool:
             raise Unavailable("Too many writes are waiting.")
         job = _Job(function, args, kwargs)
         self.in_flight += 1
-        job.future.add_done_callback(self._done)
+        patience = job.loop.call_later(self.engine.limits.write, self._expire, job)
         self._queue.put(job)
         try:
-            async with asyncio.timeout(self.engine.limits.write):
-                result: T = await asyncio.shield(job.future)
-                return result
-        except TimeoutError:
-            if job.take():
-                job.future.cancel()
-                raise Unavailable("The write waited too long for its turn; nothing was stored.") from None
-            self._abandon(job)
-            raise OutcomeUnknown(
-                "The write takes too long; it may still be stored: look before trying again."
-            ) from None
+            result: T = await job.future
+            return result
         except asyncio.CancelledError:
             if job.take():
-                job.future.cancel()
+                self.in_flight -= 1
+            elif job.future.done() and not job.future.cancelled():
+                job.future.exception()  # seen: nobody waits for it any more
             raise
+        finally:
+            patience.cancel()
+
+    def _expire(self, job: _Job) -> None:
+        if job.take():
+            self.in_flight -= 1
+            job.future.set_exception(
+                Unavailable("The write waited too long for its turn; nothing was stored.")
+            )
+        elif not job.future.done():
+            self._abandon(job)
+            job.future.set_exception(
+                OutcomeUnknown("The write takes too long; it may still be stored: look before trying again.")
+            )
 
     def _abandon(self, job: _Job) -> None:
         # a server that hangs must not keep the thread: without its connection the unit fails, and is not tried again
@@ -122,10 +120,15 @@ class WritePool:
             if job.thread is not None:
                 self.db.cut_connection(job.thread)
 
-    def _done(self, future: "asyncio.Future[Any]") -> None:
+    def _finish(self, job: _Job, result: Any, error: BaseException | None) -> None:
         self.in_flight -= 1
-        if not future.cancelled():
-            future.exception()  # seen: nobody may be waiting any more
+        if job.future.done():
+            if error is not None:
+                logger.warning("a unit of work nobody waits for any more failed: %s", type(error).__name__)
+        elif error is not None:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
 
     # --- on the threads
 
@@ -142,7 +145,7 @@ class WritePool:
             with job.lock:
                 job.thread = None
             try:
-                job.loop.call_soon_threadsafe(job.finish, result, error)
+                job.loop.call_soon_threadsafe(self._finish, job, result, error)
             except RuntimeError:
                 logger.warning("a unit of work ended after its event loop")
             del job, result, error
@@ -174,7 +177,9 @@ class WritePool:
             result = function(db, *arguments, **keywords)
         except BaseException as error:
             self._roll_back()
-            raise self._meaning(error) from error
+            if (meaning := self._meaning(error)) is error:
+                raise
+            raise meaning from error
         try:
             db.end_unit("COMMIT")
         except BaseException as error:
@@ -184,7 +189,9 @@ class WritePool:
                 raise OutcomeUnknown(
                     "The connection was lost while storing; it may have been stored: look before trying again."
                 ) from error
-            raise self._meaning(error) from error
+            if (meaning := self._meaning(error)) is error:
+                raise
+            raise meaning from error
         return result
 
     def _roll_back(self) -> None:

@@ -63,7 +63,7 @@ class Engine(ABC):
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
         """A DB-API connection with its session set up (strict, UTC, READ COMMITTED). `statement_timeout` in seconds."""
 
-    def cut(self, connection: Any) -> None:
+    def cut(self, connection: Any) -> None:  # noqa: B027
         """End a connection that another thread waits on, where the driver has no time limit of its own."""
 
     def sqlalchemy(self) -> sa.Engine:
@@ -108,8 +108,11 @@ class Engine(ABC):
         """Set up the session of a new read connection, the driver's own `raw`."""
 
     @abstractmethod
-    async def fetch(self, raw: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        """Run one compiled statement on the driver's connection; its rows, as the driver gives them."""
+    async def fetch(
+        self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
+    ) -> Sequence[Sequence[Any]]:
+        """Run one compiled statement on the driver's connection; its rows, as the driver gives them. Raises TimeoutError
+        after `limit` seconds."""
 
     @abstractmethod
     async def abort_reader(self, raw: Any) -> None:

@@ -2,6 +2,7 @@
 
 Which of the two answers is found out at run time; the few words in which they differ are marked."""
 
+import asyncio
 import datetime as dt
 import re
 import ssl
@@ -162,14 +163,19 @@ class MySQL(Engine):
 
     async def open_reader(self, raw: Any) -> None:
         if self.settings.db_ssl_mode != "disable":
-            _must_be_encrypted((await self.fetch(raw, "SHOW STATUS LIKE 'Ssl_cipher'", ()))[0])
+            _must_be_encrypted(
+                (await self.fetch(raw, "SHOW STATUS LIKE 'Ssl_cipher'", (), self.limits.connect))[0]
+            )
         for statement in self._session(self.limits.statement):
-            await self.fetch(raw, statement, ())
+            await self.fetch(raw, statement, (), self.limits.connect)
 
-    async def fetch(self, raw: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        cursor = await raw.cursor()
-        await cursor.execute(sql, tuple(arguments))
-        rows: Sequence[Sequence[Any]] = await cursor.fetchall()
+    async def fetch(
+        self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
+    ) -> Sequence[Sequence[Any]]:
+        async with asyncio.timeout(limit):
+            cursor = await raw.cursor()
+            await cursor.execute(sql, tuple(arguments))
+            rows: Sequence[Sequence[Any]] = await cursor.fetchall()
         return rows
 
     async def abort_reader(self, raw: Any) -> None:
@@ -177,7 +183,12 @@ class MySQL(Engine):
             if raw._close_reason:  # cancelled in the middle of a statement, with which the server would go on
                 session = raw.thread_id()
                 await raw.ping()  # connects anew, as before
-                await self.fetch(raw, f"KILL {session}", ())
+                await self.fetch(raw, f"KILL {session}", (), self.limits.connect)
+                gone = f"SELECT 1 FROM information_schema.processlist WHERE id = {session}"
+                while await self.fetch(
+                    raw, gone, (), self.limits.connect
+                ):  # until then it counts as a connection
+                    await asyncio.sleep(0.01)
         finally:
             raw.close()
 
@@ -191,8 +202,6 @@ class MySQL(Engine):
                 return t.JSON.dumps
             case t.Uuid():
                 return lambda value: value.hex
-            case t.Numeric():
-                return Decimal  # a subclass would travel as text, and be compared as a double
             case t.Binary():
                 return _Bytes
         return None

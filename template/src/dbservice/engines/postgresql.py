@@ -162,8 +162,10 @@ class PostgreSQL(Engine):
     async def open_reader(self, raw: Any) -> None:
         pass  # `server_settings` have done it
 
-    async def fetch(self, raw: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]] = await raw.fetch(sql, *arguments)
+    async def fetch(
+        self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
+    ) -> Sequence[Sequence[Any]]:
+        rows: Sequence[Sequence[Any]] = await raw.fetch(sql, *arguments, timeout=limit)
         return rows
 
     async def abort_reader(self, raw: Any) -> None:

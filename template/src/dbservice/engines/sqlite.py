@@ -3,6 +3,7 @@
 SQLite keeps neither decimals nor times. Decimals of up to 18 digits are whole numbers of their last place, longer ones
 text that sorts as they do; times are ISO text."""
 
+import asyncio
 import datetime as dt
 import fcntl
 import os
@@ -99,8 +100,11 @@ class SQLite(Engine):
     async def open_reader(self, raw: Any) -> None:
         await raw.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
 
-    async def fetch(self, raw: Any, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]] = await raw.execute_fetchall(sql, tuple(arguments))
+    async def fetch(
+        self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
+    ) -> Sequence[Sequence[Any]]:
+        async with asyncio.timeout(limit):
+            rows: Sequence[Sequence[Any]] = await raw.execute_fetchall(sql, tuple(arguments))
         return rows
 
     async def abort_reader(self, raw: Any) -> None:
@@ -128,6 +132,8 @@ class SQLite(Engine):
 
     def from_driver(self, column: ColumnType) -> Convert | None:
         match column:
+            case t.Integer() | t.BigInteger():
+                return lambda value: _minor_units(value) if isinstance(value, str) else value  # a large sum
             case t.Boolean():
                 return bool
             case t.Numeric():

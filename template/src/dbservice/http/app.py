@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from ..limits import Limits
-from ..reads import ReadPool
 from ..types import INT64
-from ..writes import WritePool
 from . import health, problems
 from .metrics import MetricsMiddleware
 from .outermost import Outermost
+from .routing import Route
 
 
 def create_app(
@@ -34,11 +33,17 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,  # a resource has one path; a redirect would be an answer nobody documents
-        max_body_size=limits.body,
+        # looked up for every request, whether anybody traces or not
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
-    for router in [health.router, *routers]:
-        app.include_router(router)
+    for router in [*routers, health.router]:
+        ours = [route for route in router.routes if isinstance(route, Route)]
+        if len(ours) < len(router.routes):
+            app.include_router(router, max_body_size=limits.body)
+            continue
+        for route in ours:
+            route.mount(app, limits)
 
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
@@ -75,19 +80,3 @@ def _whole_limits(schema: Any) -> None:
     if isinstance(schema, list):
         for each in schema:
             _whole_limits(each)
-
-
-async def _reads(request: Request) -> ReadPool:
-    pool: ReadPool = request.app.state.running.reads
-    return pool
-
-
-async def _writes(request: Request) -> WritePool:
-    pool: WritePool = request.app.state.running.writes
-    return pool
-
-
-Reads = Annotated[ReadPool, Depends(_reads)]
-"""A route's way to read: `reads: Reads`."""
-Writes = Annotated[WritePool, Depends(_writes)]
-"""A route's way to write: `writes: Writes`."""

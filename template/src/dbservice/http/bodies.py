@@ -6,7 +6,9 @@ import re
 from decimal import Decimal
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -70,7 +72,18 @@ def loads(body: bytes) -> Any:
 
 
 class JSONRequest(Request):
-    """A request whose `json()` alters nothing."""
+    """A request whose body ends at `limit` bytes, and whose `json()` alters nothing."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        super().__init__(scope, self._limited)
+        self._source, self._left = receive, limit
+
+    async def _limited(self) -> Message:
+        message = await self._source()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise HTTPException(413)
+        return message
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):

@@ -7,14 +7,16 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from fastapi.routing import APIRoute, request_response
 from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic_core import PydanticCustomError
 
+from ..limits import Limits
 from ..models import Page, Row
 from ..types import INT64
 from .bodies import JSONRequest
+from .pools import supplied
 
 
 def _digits(value: Any) -> Any:
@@ -60,8 +62,11 @@ encode = msgspec.json.Encoder(enc_hook=str).encode  # the hook is for PlainDecim
 class Route(APIRoute):
     """A route whose endpoint may answer a `Row`, a list of rows or a `Page`: encoded at once, documented as what it is."""
 
+    limit = Limits().body
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         answer = typing.get_type_hints(endpoint).get("return")
+        endpoint = supplied(endpoint)
         model = _documented(answer)
         if model is not None:
             options["response_model"] = model
@@ -86,13 +91,20 @@ class Route(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
-        if self.body_field is None:
+        if not (self.methods or set()) - {"GET", "HEAD"}:
             return handler
 
         async def with_exact_json(request: Request) -> Response:
-            return await handler(JSONRequest(request.scope, request.receive))
+            return await handler(JSONRequest(request.scope, request.receive, self.limit))
 
         return with_exact_json
+
+    def mount(self, app: FastAPI, limits: Limits) -> None:
+        """Put the route straight into the application: FastAPI searches an included router twice for each request."""
+        self.limit = limits.body
+        self.dependency_overrides_provider = app
+        self.app = request_response(self.get_route_handler())
+        app.router.routes.append(self)
 
 
 def Router(name: str, **options: Any) -> APIRouter:

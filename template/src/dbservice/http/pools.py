@@ -1,0 +1,54 @@
+"""A route's way to the database: `reads: Reads`, `writes: Writes`."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from ..reads import ReadPool
+from ..writes import WritePool
+
+
+async def _reads(request: Request) -> ReadPool:
+    pool: ReadPool = request.app.state.running.reads
+    return pool
+
+
+async def _writes(request: Request) -> WritePool:
+    pool: WritePool = request.app.state.running.writes
+    return pool
+
+
+Reads = Annotated[ReadPool, Depends(_reads)]
+"""A route's way to read: `reads: Reads`."""
+Writes = Annotated[WritePool, Depends(_writes)]
+"""A route's way to write: `writes: Writes`."""
+
+_POOLS = {Reads: "reads", Writes: "writes"}
+
+
+def supplied(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """`endpoint`, handed its pools by us: FastAPI takes as long to solve one dependency as all other parameters."""
+    signature = inspect.signature(endpoint, eval_str=True)
+    pools = [
+        (name, _POOLS[p.annotation])
+        for name, p in signature.parameters.items()
+        if p.annotation in (Reads, Writes)
+    ]
+    if not pools or not inspect.iscoroutinefunction(endpoint):
+        return endpoint
+
+    @functools.wraps(endpoint)
+    async def with_pools(_request: Request, **values: Any) -> Any:
+        running = _request.app.state.running
+        for name, pool in pools:
+            values[name] = getattr(running, pool)
+        return await endpoint(**values)
+
+    request = inspect.Parameter("_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+    taken = {name for name, _ in pools}
+    others = [p.replace(kind=p.KEYWORD_ONLY) for name, p in signature.parameters.items() if name not in taken]
+    with_pools.__signature__ = signature.replace(parameters=[request, *others])  # type: ignore[attr-defined]
+    return with_pools
