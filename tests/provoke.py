@@ -143,6 +143,9 @@ class Proxy:
         self._trap: re.Pattern[bytes] | None = None
         self._delivered = False
         self.cuts = 0
+        self.lingers = False
+        """Whether the service's side stays open when the database has closed its own."""
+        self.farewells = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -214,7 +217,9 @@ class Proxy:
                     break
                 client.sendall(data)
         _close(server)
-        _close(client)
+        self.farewells += 1
+        if not self.lingers:
+            _close(client)
 
 
 def _close(each: socket.socket) -> None:

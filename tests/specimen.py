@@ -119,14 +119,17 @@ items = owned(
 order = owned(metadata, "order", Column("group", String(20), nullable=True, unique=True))
 
 
+_METAS: dict[type, Any] = {each: type(each) for each in (Row, Create, Patch)}
+
+
 def routes(table: sa.Table) -> Any:
     """The routes a stamped service has for `table`."""
     name = table.name.title()
-    row: Any = type(Row)(f"{name}Row", (Row,), {"__module__": __name__, "__doc__": "A row."}, table=table)
-    create: Any = type(Create)(
+    row: Any = _METAS[Row](f"{name}Row", (Row,), {"__module__": __name__, "__doc__": "A row."}, table=table)
+    create: Any = _METAS[Create](
         f"{name}Create", (Create,), {"__module__": __name__, "__doc__": "New."}, table=table
     )
-    patch: Any = type(Patch)(
+    patch: Any = _METAS[Patch](
         f"{name}Patch", (Patch,), {"__module__": __name__, "__doc__": "Change."}, table=table
     )
     router = Router(table.name)

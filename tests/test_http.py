@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import time
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -356,7 +357,7 @@ async def test_a_method_that_is_not_taken_is_405(client: httpx.AsyncClient, path
         assert answer.headers["allow"] == allowed
 
 
-async def test_head_is_get_without_the_body(client: httpx.AsyncClient) -> None:
+async def test_head_is_get_without_the_body(client: httpx.AsyncClient, running: Running) -> None:
     row = await user(client)
     for path in (
         "/v1/users",
@@ -370,6 +371,19 @@ async def test_head_is_get_without_the_body(client: httpx.AsyncClient) -> None:
         assert head.status_code == get.status_code and head.content == b""
         assert head.headers == get.headers
     metrics = (await client.get("/metrics")).text
+    # what a server is given; httpx drops a body by itself
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "HEAD", "path": "/v1/users", "raw_path": b"/v1/users", "headers": []}
+    await running.service.app({**scope, "query_string": b"", "root_path": ""}, receive, send)
+    assert [message.get("body", b"") for message in sent] == [b"", b""] and sent[0]["status"] == 200
+    assert scope["method"] == "HEAD"
     assert 'http_requests_total{method="HEAD",route="/v1/users/{id}",status="200"} 1.0' in metrics
 
 
@@ -525,7 +539,7 @@ async def test_healthz_asks_nobody(migrated: Settings, tmp_path: Path) -> None:
     app = specimen(tmp_path).app
     async with served(specimen(tmp_path), migrated) as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(app)
     app.state.running = None
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
@@ -548,8 +562,13 @@ class Cable:
         self.port = 0
 
     async def plug(self) -> None:
+        self._held = False
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def hold(self) -> None:
+        """Let nothing through any more, and say nothing of it."""
+        self._held = True
 
     async def pull(self) -> None:
         self._server.close()
@@ -564,7 +583,8 @@ class Cable:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
-            writer.write(data)
+            if not self._held:
+                writer.write(data)
         writer.close()
 
 
@@ -599,6 +619,24 @@ async def test_without_its_database_it_lives_and_is_not_ready(
         assert (await client.get("/readyz")).status_code == 200
         assert (await client.get(f"/v1/order/{row['id']}")).json() == row
         assert (await client.delete(f"/v1/order/{row['id']}")).status_code == 204
+        await cable.pull()
+
+
+@only("postgresql", "mariadb", "mysql")
+async def test_readyz_waits_no_longer_than_its_limit(
+    private_database: servers.Database, tmp_path: Path
+) -> None:
+    cable = Cable(private_database.port)
+    await cable.plug()
+    settings = Settings.load(
+        {**private_database.environ(), "DB_PORT": str(cable.port), "DB_POOL_SIZE": "4", "DB_MAX_RETRIES": "0"}
+    )
+    async with served(specimen(tmp_path, connect=1.0, statement=2.0), settings) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        cable.hold()
+        started = time.monotonic()
+        assert problem(await client.get("/readyz"), 503)["detail"] == "The database does not answer."
+        assert time.monotonic() - started < 1.8
         await cable.pull()
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dbservice import Limits, migrations
+from dbservice import Limits, Service, migrations
 from dbservice.errors import StartupError
 from dbservice.schema import AUTOMATIC
 from dbservice.testing import servers
@@ -536,17 +537,29 @@ def test_rows_that_stand_against_a_change_are_one_sentence(tiny: Tiny, change: t
 # --- one at a time
 
 
-def test_two_at_once_take_turns(tiny: Tiny) -> None:
+def test_two_at_once_take_turns(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     tiny.use(specimen.metadata)
     tiny.revise()
-    with tiny.engine.lock("migrate tiny", 1):
-        both = [tiny.start("migrate") for _ in range(2)]
-        time.sleep(3)
-        assert [each.poll() for each in both] == [None, None]
+    caplog.clear()
+    with ThreadPoolExecutor(2) as both:
+        with tiny.engine.lock("migrate tiny", 1):
+            done = [both.submit(tiny.upgrade) for _ in range(2)]
+            time.sleep(1.5)
+            assert [each.done() for each in done] == [False, False] and names(tiny) == set()
+        for each in done:
+            each.result(timeout=60)
+    assert len([line for line in caplog.messages if line.startswith("Running upgrade")]) == 1
+    assert tiny.differences() == []
+
+
+def test_two_processes_at_once_both_end_well(tiny: Tiny) -> None:
+    tiny.use(specimen.metadata)
+    tiny.revise()
+    both = [tiny.start("migrate") for _ in range(2)]
     said = [each.communicate(timeout=60) for each in both]
     assert [each.returncode for each in both] == [0, 0], said
     assert sum("Running upgrade" in err for _, err in said) == 1
-    assert tiny.differences() == []
 
 
 def test_a_lock_that_is_held_too_long_is_one_sentence(tiny: Tiny) -> None:
@@ -559,13 +572,12 @@ def test_a_lock_that_is_held_too_long_is_one_sentence(tiny: Tiny) -> None:
     tiny.upgrade()
 
 
-def test_the_lock_is_the_service_s_own(tiny: Tiny) -> None:
+@only("postgresql", "mariadb", "mysql")  # a file is one service's
+def test_another_service_does_not_wait(tiny: Tiny) -> None:
     tiny.options["limits"] = Limits(lock=1)
     tiny.tables(ONE)
     tiny.revise()
-    if tiny.database.type == "sqlite":
-        return  # a file is one service's
-    with tiny.engine.lock("migrate other", 1):
+    with migrations._locked(Service("other", sa.MetaData(), root=tiny.folder), tiny.engine):
         tiny.upgrade()
 
 

@@ -103,6 +103,19 @@ async def test_no_slot_is_lost_to_killed_connections(server: Server, place: Sett
         await all_slots_serve(running, 3)
 
 
+async def test_a_farewell_that_came_before_the_end_of_the_connection_is_understood(
+    server: Server, place: Settings
+) -> None:
+    with Proxy(place) as proxy:
+        async with started(proxy.settings, pool=2) as running:
+            proxy.lingers, before = True, proxy.farewells
+            assert kill_all(server, place) == 1
+            await until(lambda: proxy.farewells > before)
+            await asyncio.sleep(0.1)  # the driver has read it, too
+            assert tuple((await running.reads.plain("SELECT 1"))[0]) == (1,)
+            proxy.lingers = False
+
+
 async def test_a_read_that_is_killed_each_time_is_given_up(server: Server, place: Settings) -> None:
     async with started(place, pool=3) as running:
         reading = asyncio.ensure_future(running.reads.plain(slow(place, 5)))

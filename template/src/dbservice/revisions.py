@@ -30,7 +30,7 @@ def changes(connection: sa.Connection, tables: sa.MetaData, **options: Any) -> o
     context = MigrationContext.configure(
         connection,
         opts={
-            "compare_type": _types_differ,
+            "compare_type": True,
             "autogenerate_plugins": ["alembic.autogenerate.*", "~alembic.autogenerate.defaults", PLUGIN],
             **options,
         },
@@ -140,13 +140,6 @@ def setup(plugin: Plugin) -> None:
     """Called by Alembic."""
     plugin.add_autogenerate_comparator(_compare_default, "column", "server_default")
     plugin.add_autogenerate_comparator(_compare_checks, "table", "checkconstraints")
-
-
-def _types_differ(_: Any, __: Any, ___: Any, existing: Any, declared: Any) -> bool | None:
-    if isinstance(existing, ColumnType):  # read back from SQLite, to the letter
-        dialect = sa.create_engine("sqlite://").dialect
-        return bool(existing.compile(dialect=dialect) != declared.compile(dialect=dialect))
-    return None
 
 
 def _compare_default(

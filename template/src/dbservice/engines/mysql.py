@@ -185,9 +185,8 @@ class MySQL(Engine):
                 await raw.ping()  # connects anew, as before
                 await self.fetch(raw, f"KILL {session}", (), self.limits.connect)
                 gone = f"SELECT 1 FROM information_schema.processlist WHERE id = {session}"
-                while await self.fetch(
-                    raw, gone, (), self.limits.connect
-                ):  # until then it counts as a connection
+                # until it is gone it counts as a connection, and nothing but asking tells
+                while await self.fetch(raw, gone, (), self.limits.connect):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         finally:
             raw.close()

@@ -258,7 +258,8 @@ class PostgreSQL(Engine):
                     return Fault.DENIED
                 return Fault.STARTING
             return Fault.LOST
-        if isinstance(error, OSError | psycopg2.InterfaceError | asyncpg.InterfaceError):
+        lost = OSError, psycopg2.InterfaceError, asyncpg.InterfaceError, asyncpg.InternalClientError
+        if isinstance(error, lost):
             return Fault.LOST
         return Fault.OTHER
 
