@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -85,6 +86,8 @@ def test_it_is_openapi_3_1_and_all_of_it_is_ours(document: dict[str, Any]) -> No
 
 def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
     text = json.dumps(document)
+    for reference in re.findall(r'"(#/[^"]+)"', text):
+        assert resolved(document, {"$ref": reference})["type"] == "object"
     for name in document["components"]["schemas"]:
         assert f'"#/components/schemas/{name}"' in text, name
     ids = [operation["operationId"] for _, _, operation in operations(document)]
