@@ -68,6 +68,11 @@ raise SystemExit(main(service))
 """
 
 
+def _hears_interrupts() -> None:
+    # a shell that runs the tests in the background makes all below it deaf to SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Process:
     """`python -m svc serve`, in a folder of its own."""
 
@@ -84,6 +89,7 @@ class Process:
                 cwd=folder,
                 env={**kept, "PYTHONDONTWRITEBYTECODE": "1", "LOG_LEVEL": "warning", **environ},
                 stderr=log,
+                preexec_fn=_hears_interrupts,
             )
 
     def __enter__(self) -> Self:
