@@ -3,6 +3,7 @@ sessions, run what takes long, stand between the two."""
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -40,13 +41,16 @@ def client_of(running: Running) -> httpx.AsyncClient:
 
 
 def shared_server(request: pytest.FixtureRequest) -> Server:
-    """The server of the engine that a test is parametrized with; skips what `--engines` leaves out."""
+    """The server of the engine that a test is parametrized with. Skips what `--engines` leaves out and, but on CI, what
+    cannot be had."""
     named = request.config.getoption("--engines")
     if named and request.param not in named.split(","):
         pytest.skip(f"--engines leaves {request.param} out")
     try:
         return servers.find(request.param)
     except Missing as missing:
+        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+            pytest.fail(f"{request.param}: {missing}", pytrace=False)
         pytest.skip(str(missing))
 
 

@@ -178,10 +178,11 @@ async def test_what_a_cancelled_read_asked_for_ends_in_the_server(server: Server
 
 
 async def test_stop_waits_for_reads_and_leaves_no_connection(server: Server, place: Settings) -> None:
-    async with started(place, pool=4) as running:
-        reads = [asyncio.ensure_future(running.reads.plain(slow(place, 0.4))) for _ in range(2)]
-        await asyncio.sleep(0.1)
-    assert [tuple(rows[0]) for rows in await asyncio.gather(*reads)] == [(1,), (1,)]
+    async with asyncio.timeout(8):
+        async with started(place, pool=4, connect=15) as running:
+            reads = [asyncio.ensure_future(running.reads.plain(slow(place, 0.4))) for _ in range(2)]
+            await asyncio.sleep(0.1)
+        assert [tuple(rows[0]) for rows in await asyncio.gather(*reads)] == [(1,), (1,)]
     await until(lambda: not sessions(server, place))
 
 

@@ -377,6 +377,15 @@ def test_a_start_that_waits_can_be_ended(place: Settings, tmp_path: Path, how: s
         assert len(process.said()) == 1
 
 
+def test_why_reads_fail_is_said(place: Settings, tmp_path: Path) -> None:
+    environ = environ_of(place, DB_READ_HOST="127.0.0.1", DB_READ_PORT=str(_free_port()))
+    with Process(tmp_path, environ) as process:
+        assert process.wait() == 1
+        last = process.said()[-1]
+    assert last.startswith("specimen: Reads from ") and "127.0.0.1" in last
+    assert "Connection refused" in last
+
+
 def test_a_database_without_tables_is_said_at_once(place: Settings, tmp_path: Path) -> None:
     versions = tmp_path / "migrations/versions"
     versions.mkdir(parents=True)
@@ -453,17 +462,34 @@ async def test_clients_that_go_away_cost_nothing(anywhere: Settings, tmp_path: P
             assert {answer.status_code for answer in answers} == {200}
 
 
+TELLTALE = {
+    "postgresql": (
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no %', NEW.password; END $$",
+        "CREATE TRIGGER telltale BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION tell()",
+    ),
+    "mysql": (
+        "CREATE TRIGGER telltale BEFORE INSERT ON users FOR EACH ROW BEGIN SET @words = CONCAT('no ', NEW.password);"
+        " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = @words; END",
+    ),
+}
+"""A database whose errors hold values."""
+
+
 async def test_a_failure_of_the_service_is_logged_without_values(server: Server, tmp_path: Path) -> None:
     with prepared(server) as settings, Process(tmp_path, environ_of(settings)) as process:
         async with process.client() as client:
             await process.becomes(200, client)
             connection = engine_of(settings).connect()
+            for statement in TELLTALE[server.type]:
+                connection.cursor().execute(statement)
+            body = {"email": "hush@example.com", "password": "hush-hush"}
+            answers = [await client.post("/v1/users", json=body)]
             connection.cursor().execute("DROP TABLE items")
             connection.cursor().execute("DROP TABLE users")
             connection.close()
-            body = {"email": "hush@example.com", "password": "hush-hush"}
-            answers = [await client.post("/v1/users", json=body), await client.get("/v1/users")]
-            assert [answer.status_code for answer in answers] == [500, 500]
+            answers += [await client.post("/v1/users", json=body), await client.get("/v1/users")]
+            assert [answer.status_code for answer in answers] == [500, 500, 500]
+            await until(lambda: sum("Traceback" in line for line in process.said()) >= 3)
             assert not any("hush" in text for text in (*process.said(), *(answer.text for answer in answers)))
-            assert any("ProgrammingError" in line or "UndefinedTable" in line for line in process.said())
             assert (await client.get("/v1/order")).status_code == 200

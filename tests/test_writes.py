@@ -2,22 +2,29 @@
 
 import asyncio
 import contextvars
+import gc
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Column
 
 from dbservice import DAL, Conflict, NotFound, Unavailable
 from dbservice.engines import Fault, engine_of, mysql
 from dbservice.errors import OutcomeUnknown
+from dbservice.schema import owned, service_metadata
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Server
+from dbservice.types import String
 
 from .provoke import (
     Proxy,
@@ -31,7 +38,7 @@ from .provoke import (
     until,
     wait_until,
 )
-from .specimen import items, metadata, order, users
+from .specimen import items, users
 
 
 @pytest.fixture(scope="module", params=sorted(servers.ENGINES))
@@ -244,8 +251,9 @@ async def test_a_wait_for_a_row_ends(
         await running.writes.run(add, "a")
         other = engine_of(empty).connect(autocommit=False)
         other.cursor().execute("UPDATE users SET note = 'theirs'")
-        with pytest.raises(Unavailable, match="nothing was stored"):
-            await running.writes.run(rename)
+        async with asyncio.timeout(4):
+            with pytest.raises(Unavailable, match="nothing was stored"):
+                await running.writes.run(rename)
         other.rollback()
         other.close()
         await running.writes.run(rename)
@@ -402,8 +410,8 @@ async def test_stop_finishes_what_is_in_flight(running: Running) -> None:
         units = [asyncio.ensure_future(stopping.writes.run(blocked, f"a{n}")) for n in range(count)]
         await until(lambda: blocked.running == stopping.writes.size)
         asyncio.get_running_loop().call_later(0.1, blocked.go.set)
-    await asyncio.gather(*units)
     assert stored(running.engine.settings) == [f"a{n}" for n in range(count)]
+    await asyncio.gather(*units)
     with pytest.raises(Unavailable):
         async with asyncio.timeout(1):
             await stopping.writes.run(add, "too late")
@@ -484,20 +492,39 @@ async def test_a_conflict_leaves_the_connection_usable(running: Running) -> None
 
 def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
     # PyDAL finds a thread's connection by id(adapter), and a new adapter may get the id of one that is gone
-    for number in range(40):
-        settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / f"{number}.db")})
-        engine = engine_of(settings)
-        sync = engine.sqlalchemy()
-        metadata.create_all(sync, tables=[order])
-        sync.dispose()
-        db = DAL(engine, metadata)
+    tables = service_metadata()
+    names = owned(tables, "names", Column("name", String(9), nullable=False))
+
+    def run(db: DAL, unit: Callable[[DAL], Any]) -> Any:
         db.begin_unit()
-        db[order].insert(group=str(number))
+        answer = unit(db)
         db.end_unit("COMMIT")
-        del db, sync
-        connection = engine.connect()
-        assert [row[0] for row in connection.execute('SELECT "group" FROM "order"')] == [str(number)]
-        connection.close()
+        return answer
+
+    def insert(name: str, db: DAL) -> None:
+        db[names].insert(name=name)
+
+    gc.freeze()  # what is there already need not be looked through each time
+    engines = [
+        engine_of(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / name)})) for name in "ab"
+    ]
+    with ThreadPoolExecutor(1) as thread:  # one that outlives them all
+        for engine, name in zip(engines, "ab", strict=True):
+            sync = engine.sqlalchemy()
+            tables.create_all(sync)
+            sync.dispose()
+            thread.submit(run, DAL(engine, tables), partial(insert, name)).result()
+        read, asked, chance = "", "", random.Random(7)
+        for number in range(200):
+            which = chance.randrange(2)
+            asked += "ab"[which]
+            unit = thread.submit(run, DAL(engines[which], tables), lambda db: db(db[names].id > 0).select())
+            read += unit.result().first().name
+            del unit
+            if number % 10 == 0:
+                gc.collect()
+    gc.unfreeze()
+    assert read == asked
 
 
 def test_every_fault_of_a_lost_connection_is_known_as_such(server: Server, place: Settings) -> None:
