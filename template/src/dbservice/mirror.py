@@ -459,10 +459,6 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             with contextlib.suppress(Exception):
                 self._engine.cut(connection)
 
-    def ping(self) -> None:
-        """Open this thread's connection. Raises the driver's exception."""
-        self._adapter.get_connection()
-
 
 def _field_name(column: str) -> str:
     if column in ("update_record", "delete_record") or REGEX_PYTHON_KEYWORDS.match(column):
