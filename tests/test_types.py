@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbservice import Row, query
 from dbservice import types as t
 from dbservice.http.bodies import loads
 
@@ -282,6 +283,50 @@ def test_arithmetic_and_mixed_comparisons_are_not_left_to_the_engines() -> None:
             compute()
     assert str(c.decimal > c.decimal) and str(c.integer + 1) and str(c.decimal.is_(None)) and str(c.float * 2)
     assert str(c.timestamp.between(sa.bindparam("x"), sa.bindparam("y"))) and str(c.decimal.in_([Decimal(1)]))
+
+
+class Answer(Row):
+    """A row of one computed value."""
+
+    value: Any
+
+
+def test_a_query_computes_only_what_every_engine_computes_alike() -> None:
+    c, f = values.c, sa.func
+
+    def asked(expression: Any) -> Any:
+        return query(Answer, sa.select(expression.label("value")))
+
+    for expression, sentence in (
+        (f.avg(c.decimal), r"avg\(\) of Numeric\(12, 2\): the engines do not"),
+        (f.abs(c.decimal), r"abs\(\) of Numeric"),
+        (f.round(c.long_decimal, 1), "the engines do not"),
+        (f.max(f.nullif(c.decimal, c.decimal)), r"nullif\(\) of Numeric"),
+        (sa.cast(c.decimal, sa.Integer()), r"cast\(\) of Numeric"),
+        (sa.extract("year", c.timestamp), r"extract\(\) of Timestamp"),
+        (f.coalesce(c.decimal, 1), r"coalesce\(\) mixes Numeric\(12, 2\) with .*: give a value its type"),
+        (f.coalesce(c.decimal, c.long_decimal), "mixes"),
+        (sa.case((c.boolean, c.decimal), else_=1), r"case\(\) mixes"),
+        (f.avg(c.integer), r"select sum\(\) and count\(\)"),
+        (f.length(c.text), r"MySQL counts bytes: use char_length"),
+        (c.integer / 2, "do not divide whole numbers alike"),
+        (c.integer // c.bigint, "do not divide whole numbers alike"),
+    ):
+        with pytest.raises(TypeError, match=sentence):
+            asked(expression)
+    zero = sa.literal(Decimal(0), c.decimal.type)
+    for expression in (
+        f.sum(sa.case((c.boolean, c.decimal), else_=zero)),
+        f.coalesce(f.sum(c.decimal), zero),
+        sa.case((c.boolean, c.decimal), else_=None),
+        f.max(c.timestamp),
+        f.count(c.json),
+        f.avg(c.float),
+        f.abs(c.integer),
+        f.char_length(c.string),
+        c.float / 2,
+    ):
+        assert asked(expression)
 
 
 # --- bodies

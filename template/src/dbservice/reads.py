@@ -16,6 +16,7 @@ from databases import Database
 
 from .engines.interface import Engine, Fault
 from .errors import BadValue, NotFound, Unavailable
+from .expressions import refuse_differences
 from .models import Page, Row
 from .types import ColumnType
 
@@ -33,6 +34,7 @@ class Query(Generic[R]):
             raise TypeError(
                 f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}"
             )
+        refuse_differences(statement)
         self.row, self.statement = row, statement
         self._compiled: dict[str, _Compiled] = {}
 
@@ -45,7 +47,7 @@ class Query(Generic[R]):
 def query(row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> Query[R]:
     """A read that routes run: `statement` selects the columns of `row`, in its order; parameters are `bindparam`s.
 
-    Raises TypeError where the columns differ."""
+    Raises TypeError where the columns differ, or where the engines would not compute the statement alike."""
     return Query(row, statement)
 
 

@@ -3,6 +3,7 @@
 Nothing outside this folder asks which engine it is."""
 
 import enum
+import string
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,12 +11,17 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType
 
 Convert = Callable[[Any], Any]
+
+# Every name stands in quotes: SQLAlchemy's lists of the words that an engine keeps for itself are not whole, and an
+# engine's next version keeps more.
+IdentifierPreparer.illegal_initial_characters = set(string.printable)
 
 
 class Fault(enum.Enum):
