@@ -10,6 +10,7 @@ from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.plugin import fresh_database
 
+from .provoke import prepared, shared_server
 from .specimen import specimen
 
 
@@ -26,6 +27,19 @@ def migrated(service: Service, settings: Settings) -> Settings:
     service.tables.create_all(engine)
     engine.dispose()
     return settings
+
+
+@pytest.fixture(scope="module", params=sorted(servers.ENGINES))
+def server(request: pytest.FixtureRequest) -> servers.Server:
+    """The server of each engine that is one: all tests share it."""
+    return shared_server(request)
+
+
+@pytest.fixture(scope="module")
+def place(server: servers.Server) -> Iterator[Settings]:
+    """A database on it that holds the specimen's tables, for what SQLite cannot show."""
+    with prepared(server) as settings:
+        yield settings
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,23 +13,10 @@ from dbservice import BadValue, NotFound, Row, Unavailable, query
 from dbservice.engines import Engine
 from dbservice.service import Running
 from dbservice.settings import Settings
-from dbservice.testing import servers
 from dbservice.testing.servers import Server
 
-from .provoke import Proxy, client_of, kill, kill_all, prepared, sessions, shared_server, slow, started, until
+from .provoke import Proxy, client_of, kill, kill_all, sessions, slow, started, until
 from .specimen import users, values
-
-
-@pytest.fixture(scope="module", params=sorted(servers.ENGINES))
-def server(request: pytest.FixtureRequest) -> Server:
-    return shared_server(request)
-
-
-@pytest.fixture(scope="module")
-def place(server: Server) -> Iterator[Settings]:
-    """A database on a server, for what SQLite cannot show."""
-    with prepared(server) as settings:
-        yield settings
 
 
 async def all_slots_serve(running: Running, size: int) -> None:

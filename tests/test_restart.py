@@ -239,17 +239,6 @@ class Load:
         assert found <= self.acknowledged | self.unknown
 
 
-@pytest.fixture(scope="module", params=sorted(servers.ENGINES))
-def server(request: pytest.FixtureRequest) -> Server:
-    return shared_server(request)
-
-
-@pytest.fixture(scope="module")
-def place(server: Server) -> Iterator[Settings]:
-    with prepared(server) as settings:
-        yield settings
-
-
 @pytest.fixture(params=sorted(servers.ENGINES))
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that the test may do anything to."""

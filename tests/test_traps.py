@@ -19,10 +19,9 @@ from dbservice import DAL, BadValue, NotFound, Row, Unavailable, logs, public, q
 from dbservice.engines import engine_of
 from dbservice.service import Running
 from dbservice.settings import Settings
-from dbservice.testing import servers
 from dbservice.testing.servers import Database, Server
 
-from .provoke import client_of, prepared, sessions, shared_server, started, until, with_tables
+from .provoke import client_of, prepared, sessions, started, until, with_tables
 from .specimen import items, order, users, values
 
 PLATFORM = Path(__file__).parents[1] / "template/src/dbservice"
@@ -40,18 +39,6 @@ class ValuesRow(Row, table=values):
 
 ONE_GROUP = query(Group, sa.select(order.c.id, order.c.group).where(order.c.id == sa.bindparam("id")))
 ONE_VALUE = query(ValuesRow, sa.select(*public(values)).where(values.c.id == sa.bindparam("id")))
-
-
-@pytest.fixture(scope="module", params=sorted(servers.ENGINES))
-def server(request: pytest.FixtureRequest) -> Server:
-    return shared_server(request)
-
-
-@pytest.fixture(scope="module")
-def place(server: Server) -> Iterator[Settings]:
-    """A database on a server, for what SQLite cannot show."""
-    with prepared(server) as settings:
-        yield settings
 
 
 async def in_both_sessions(running: Running, sql: str) -> list[Any]:

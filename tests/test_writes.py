@@ -6,7 +6,7 @@ import gc
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -22,7 +22,6 @@ from dbservice.errors import OutcomeUnknown
 from dbservice.schema import owned, service_metadata
 from dbservice.service import Running
 from dbservice.settings import Settings
-from dbservice.testing import servers
 from dbservice.testing.servers import Server
 from dbservice.types import String
 
@@ -31,26 +30,12 @@ from .provoke import (
     client_of,
     kill,
     kill_all,
-    prepared,
     sessions,
-    shared_server,
     started,
     until,
     wait_until,
 )
 from .specimen import items, users
-
-
-@pytest.fixture(scope="module", params=sorted(servers.ENGINES))
-def server(request: pytest.FixtureRequest) -> Server:
-    return shared_server(request)
-
-
-@pytest.fixture(scope="module")
-def place(server: Server) -> Iterator[Settings]:
-    """A database on a server, for what SQLite cannot show."""
-    with prepared(server) as settings:
-        yield settings
 
 
 @pytest.fixture
