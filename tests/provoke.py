@@ -133,9 +133,9 @@ async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
 class Proxy:
     """What the service takes for its database's port. It passes everything on, until it is told otherwise."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, port: int = 0) -> None:
         self._target = (settings.db_host, settings.db_port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         port = self._listener.getsockname()[1]
         self.settings = settings.model_copy(
             update=dict.fromkeys(("db_host", "db_read_host"), "127.0.0.1")

@@ -22,7 +22,7 @@ from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Missing, Server
 
-from .provoke import prepared, sessions, shared_server, until, wait_until, with_tables
+from .provoke import Proxy, prepared, sessions, shared_server, until, wait_until, with_tables
 
 ROOT = Path(__file__).parents[1]
 CONNECT, ACQUIRE, STATEMENT, WRITE = 2.0, 1.0, 2.0, 3.0
@@ -357,21 +357,38 @@ def test_a_database_that_never_comes_is_given_up(place: Settings, tmp_path: Path
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
-def test_a_start_that_waits_can_be_ended(place: Settings, tmp_path: Path, how: signal.Signals) -> None:
-    environ = environ_of(place, DB_PORT=str(_free_port()), DB_MAX_RETRIES="9", DB_RETRY_DELAY="60")
+@pytest.mark.parametrize("port", ["DB_PORT", "DB_READ_PORT"])
+def test_a_start_that_waits_can_be_ended(
+    place: Settings, tmp_path: Path, port: str, how: signal.Signals
+) -> None:
+    environ = environ_of(place, **{port: str(_free_port())}, DB_MAX_RETRIES="9", DB_RETRY_DELAY="60")
     with Process(tmp_path, environ) as process:
         wait_until(process.said)
         process.signal(how)
-        assert process.wait(5) != 0
+        assert process.wait(5) == 128 + how
         assert len(process.said()) == 1
 
 
-def test_why_reads_fail_is_said(place: Settings, tmp_path: Path) -> None:
-    environ = environ_of(place, DB_READ_HOST="127.0.0.1", DB_READ_PORT=str(_free_port()))
+async def test_a_replica_that_comes_late_is_waited_for(
+    server: Server, place: Settings, tmp_path: Path
+) -> None:
+    port = _free_port()
+    environ = environ_of(place, DB_READ_PORT=str(port), DB_MAX_RETRIES="200", DB_RETRY_DELAY="0.1")
+    with Process(tmp_path, environ) as process:
+        wait_until(process.said)
+        assert f":{port}/" in process.said()[0] and "waiting for " in process.said()[0]
+        with Proxy(place, port=port):
+            async with process.client() as client:
+                await process.becomes(200, client)
+
+
+def test_a_replica_that_never_comes_is_given_up(place: Settings, tmp_path: Path) -> None:
+    port = _free_port()
+    environ = environ_of(place, DB_READ_PORT=str(port), DB_MAX_RETRIES="1", DB_RETRY_DELAY="0.1")
     with Process(tmp_path, environ) as process:
         assert process.wait() == 1
         last = process.said()[-1]
-    assert last.startswith("specimen: Reads from ") and "127.0.0.1" in last
+    assert last.startswith("specimen: Nobody answers at ") and f":{port}/" in last
     assert "Connection refused" in last
 
 

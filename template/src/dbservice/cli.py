@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 def main(service: "Service", arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code: 0 done, 1 cannot (one sentence on standard error), 2 wrong usage."""
     options = _parser(service).parse_args(arguments)
+    # the first process of a container hears only the signals that it asks for
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         code: int = options.command(service, options)
         return code
@@ -34,6 +36,11 @@ def main(service: "Service", arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _terminated(number: int, _: object) -> None:
+    logger.info("stopping on %s", signal.Signals(number).name)
+    raise SystemExit(128 + number)
 
 
 def _parser(service: "Service") -> argparse.ArgumentParser:

@@ -126,15 +126,15 @@ class ReadPool:
         self._renewing: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
-        """Make the pool usable and prove it with one connection. Raises the driver's exception."""
+        """Make the pool usable and prove it with one connection. Raises the driver's exception; may be called again."""
         await self._database.connect()
-        reason: BaseException | None = None
+        slot = self._free[-1]
         try:
-            await self._run("SELECT 1", ())
-        except Unavailable as unavailable:
-            reason = unavailable.__cause__ or unavailable
-        if reason is not None:
-            raise reason
+            await self._open(slot)
+            await self.engine.fetch(slot.raw, "SELECT 1", (), self.engine.limits.statement)
+        except BaseException:
+            await self._close(slot)
+            raise
 
     async def stop(self) -> None:
         """Let the reads that run come to their end, then close every connection."""

@@ -12,7 +12,6 @@ from fastapi import APIRouter, FastAPI
 
 from . import logs, migrations, startup
 from .engines import Engine, engine_of
-from .errors import StartupError
 from .http.app import create_app
 from .http.metrics import Metrics
 from .limits import Limits
@@ -83,12 +82,7 @@ class Service:
         await asyncio.to_thread(startup.wait_for_database, engine)
         revision = await asyncio.to_thread(startup.checked_revision, self, engine)
         running = Running(self, engine, revision)
-        try:
-            await running.reads.start()
-        except Exception as error:
-            raise StartupError(
-                f"Reads from {settings.target} fail: {startup.sentence(engine, error)}"
-            ) from error
+        await startup.start_reads(running.reads)
         running.writes.start()
         self.app.state.running = running
         try:

@@ -180,10 +180,18 @@ class Settings(BaseSettings):
     @property
     def target(self) -> str:
         """The database in one line for messages: without a password, and not for connecting."""
+        return self._target(self.db_host, self.db_port)
+
+    @property
+    def read_target(self) -> str:
+        """The same for the server that reads go to."""
+        return self._target(self.db_read_host, self.db_read_port)
+
+    def _target(self, host: str, port: int) -> str:
         if self.db_type == "sqlite":
             return f"sqlite:///{self.db_name}"
-        host = f"[{self.db_host}]" if ":" in self.db_host else self.db_host
-        return f"{self.db_type}://{self.db_user}@{host}:{self.db_port}/{self.db_name}"
+        host = f"[{host}]" if ":" in host else host
+        return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
     def for_migration(self) -> Self:
         """The same database, as the account that may change the schema where one is given."""

@@ -1,11 +1,13 @@
 """The start: wait for a database that is not there yet, stop at once for one that will never answer."""
 
+import asyncio
 import logging
 import time
 
 from . import migrations
 from .engines import Engine, Fault
 from .errors import StartupError
+from .reads import ReadPool
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +22,31 @@ def wait_for_database(engine: Engine) -> None:
             engine.connect().close()
             return
         except Exception as error:
-            if engine.fault(error) not in (Fault.STARTING, Fault.LOST):
-                raise StartupError(f"Cannot use {settings.target}: {sentence(engine, error)}") from error
-            if not left:
-                tries = settings.db_max_retries + 1
-                raise StartupError(
-                    f"Nobody answers at {settings.target} after {tries} attempts: {sentence(engine, error)}"
-                ) from error
-            logger.warning(
-                "waiting for %s, %d more attempts: %s", settings.target, left, sentence(engine, error)
-            )
-            time.sleep(settings.db_retry_delay)
+            _say_or_raise(engine, settings.target, error, left)
+        time.sleep(settings.db_retry_delay)
+
+
+async def start_reads(reads: ReadPool) -> None:
+    """Start the reads; where they go to a replica, it is waited for as the database is. Raises StartupError."""
+    engine, settings = reads.engine, reads.engine.settings
+    for left in range(settings.db_max_retries, -1, -1):
+        try:
+            await reads.start()
+            return
+        except Exception as error:
+            _say_or_raise(engine, settings.read_target, error, left)
+        await asyncio.sleep(settings.db_retry_delay)
+
+
+def _say_or_raise(engine: Engine, target: str, error: Exception, left: int) -> None:
+    if engine.fault(error) not in (Fault.STARTING, Fault.LOST):
+        raise StartupError(f"Cannot use {target}: {sentence(engine, error)}") from error
+    if not left:
+        tries = engine.settings.db_max_retries + 1
+        raise StartupError(
+            f"Nobody answers at {target} after {tries} attempts: {sentence(engine, error)}"
+        ) from error
+    logger.warning("waiting for %s, %d more attempts: %s", target, left, sentence(engine, error))
 
 
 def checked_revision(service: migrations.Owner, engine: Engine) -> str | None:

@@ -47,6 +47,7 @@ _FAULTS = {
     1698: Fault.DENIED,
     ER.BAD_DB_ERROR: Fault.MISSING,
     ER.CON_COUNT_ERROR: Fault.STARTING,
+    1180: Fault.LOST,  # an error in the middle of COMMIT: nobody can say whether it is stored
     1047: Fault.LOST,  # a Galera node that is not in the cluster
     1053: Fault.LOST,  # server shutdown in progress
     1927: Fault.LOST,  # connection was killed
