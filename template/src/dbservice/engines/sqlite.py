@@ -23,6 +23,7 @@ from sqlalchemy.dialects.sqlite import pysqlite
 
 from .. import types as t
 from ..types import ColumnType
+from . import sqlite_migrations
 from .interface import Convert, Engine, Fault, quoted
 
 _DIGITS = 18
@@ -55,8 +56,6 @@ class SQLite(Engine):
         return connection
 
     def sqlalchemy(self) -> sa.Engine:
-        from . import sqlite_migrations
-
         engine = super().sqlalchemy()
         # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))

@@ -5,6 +5,7 @@ import json
 import re
 import sqlite3
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -14,14 +15,17 @@ from sqlalchemy.dialects.sqlite import pysqlite
 
 from .. import types as t
 from ..types import ColumnType, Default
-from .sqlite import SQLite
 
 _DIALECT = pysqlite.dialect()
 _PLAIN: tuple[ColumnType, ...] = (
     *(t.Integer(), t.BigInteger(), t.Boolean(), t.Float(), t.Text(), t.Date()),
     *(t.Time(), t.Timestamp(), t.JSON(), t.Uuid(), t.Binary()),
 )
-_BY_NAME = {column_type.compile(dialect=_DIALECT): column_type for column_type in _PLAIN}
+
+
+@cache
+def _by_name() -> dict[str, ColumnType]:
+    return {column_type.compile(dialect=_DIALECT): column_type for column_type in _PLAIN}
 
 
 def prepare(engine: sa.Engine) -> None:
@@ -69,7 +73,7 @@ def of_declared(words: str) -> ColumnType | None:
     """The column type that SQLite's declaration stands for; an enum is a string here."""
     found = re.fullmatch(r"(VARCHAR|NUMERIC)\((\d+)(?:, (\d+))?\)", words)
     if not found:
-        return _BY_NAME.get(words)
+        return _by_name().get(words)
     return t.String(int(found[2])) if found[1] == "VARCHAR" else t.Numeric(int(found[2]), int(found[3]))
 
 
@@ -84,8 +88,7 @@ def _enum(inspector: sa.Inspector, table: str, column: str, string: t.String) ->
 def _default(column_type: ColumnType, stored: Any) -> sa.DefaultClause | None:
     if stored is None:
         return None
-    decode = _ENGINE.from_driver(column_type)
-    value = decode(stored) if decode else stored
+    value = column_type.process_result_value(stored, _DIALECT)
     return sa.DefaultClause(Default(column_type, value, written(value)))
 
 
@@ -135,8 +138,7 @@ def _converted(value: Any, old_name: str, new_name: str) -> Any:
     old, new = of_declared(old_name), of_declared(new_name)
     if value is None or old is None or new is None:
         return value
-    decode, encode = _ENGINE.from_driver(old), _ENGINE.to_driver(new)
-    meant = decode(value) if decode else value
+    meant = old.process_result_value(value, _DIALECT)
     plain = written(meant)
     try:
         converted = new.from_json(plain)
@@ -145,7 +147,4 @@ def _converted(value: Any, old_name: str, new_name: str) -> Any:
         converted = new.from_json(
             int(meant) if whole else plain if isinstance(plain, str) else json.dumps(plain)
         )
-    return encode(converted) if encode else converted
-
-
-_ENGINE = SQLite.__new__(SQLite)  # its types need no settings
+    return new.process_bind_param(converted, _DIALECT)
