@@ -5,6 +5,7 @@ import base64
 import datetime as dt
 import json
 import math
+import operator
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -25,6 +26,12 @@ def same(*values: Any) -> list[Edge]:
 
 def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+OPERATORS: dict[str, Any] = {
+    f"__{name}__": getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+}
+"""How a column's values are compared, by the names of the operators, and what each of them means."""
 
 
 # fmt: off

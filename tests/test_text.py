@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dbservice import DAL, BadValue, Conflict, Row, query
 from dbservice.service import Running
 
-from .edges import HOSTILE
+from .edges import HOSTILE, OPERATORS
 from .specimen import order, users, values
 
 # fmt: off
@@ -155,16 +155,6 @@ async def test_any_text_is_sorted_by_code_point(running: Running, texts: list[st
 
 
 # --- comparison
-
-
-OPERATORS: dict[str, Any] = {
-    "__eq__": lambda a, b: a == b,
-    "__ne__": lambda a, b: a != b,
-    "__lt__": lambda a, b: a < b,
-    "__le__": lambda a, b: a <= b,
-    "__gt__": lambda a, b: a > b,
-    "__ge__": lambda a, b: a >= b,
-}
 
 
 @pytest.mark.parametrize("column", TEXT_COLUMNS, ids=lambda column: column.name)

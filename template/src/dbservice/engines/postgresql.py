@@ -181,8 +181,6 @@ class PostgreSQL(Engine):
                 return pg.TEXT(collation="C")
             case t.Numeric():
                 return pg.NUMERIC(column.precision, column.scale)
-            case t.Timestamp():
-                return pg.TIMESTAMP(timezone=True)
             case t.JSON():
                 return _Json()
             case t.Uuid():
@@ -190,7 +188,12 @@ class PostgreSQL(Engine):
         return _PLAIN[type(column)]
 
     def to_driver(self, column: ColumnType) -> Convert | None:
-        return t.JSON.dumps if isinstance(column, t.JSON) else None
+        match column:
+            case t.Date() | t.Timestamp():
+                return lambda value: value.isoformat()
+            case t.JSON():
+                return t.JSON.dumps
+        return None
 
     def from_driver(self, column: ColumnType) -> Convert | None:
         match column:
@@ -280,14 +283,31 @@ class _Json(sa.types.UserDefinedType[Any]):
         return t.JSON.dumps  # psycopg2 has read it, and our type reads text
 
 
+class _AsText(sa.types.UserDefinedType[Any]):
+    """A date or timestamp whose parameters travel as text: asyncpg sends the first and the last that Python has as
+    PostgreSQL's infinities, which equal no stored value."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: Any) -> str:
+        return self.name
+
+    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(sa.cast(bindvalue, pg.TEXT()), self)
+
+
 _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Id: pg.BIGINT(),
     t.Integer: pg.INTEGER(),
     t.BigInteger: pg.BIGINT(),
     t.Boolean: pg.BOOLEAN(),
     t.Float: pg.DOUBLE_PRECISION(),
-    t.Date: pg.DATE(),
+    t.Date: _AsText("DATE"),
     t.Time: pg.TIME(),
+    t.Timestamp: _AsText("TIMESTAMP WITH TIME ZONE"),
     t.Binary: pg.BYTEA(),
 }
 
