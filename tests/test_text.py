@@ -250,6 +250,24 @@ async def test_pydals_searches_are_exact(running: Running, column: sa.Column[Any
             assert await running.writes.run(pydal, column, search) == expected, (number, part)
 
 
+@pytest.mark.parametrize("column", TEXT_COLUMNS, ids=lambda column: column.name)
+async def test_without_an_escape_character_a_backslash_is_one(
+    running: Running, column: sa.Column[Any]
+) -> None:
+    texts = sorted({*VARIANTS, *HOSTILE})
+    await fill(running, column, texts)
+    some = sa.select(column.label("value"))
+    p: sa.BindParameter[Any] = sa.bindparam("p")
+    for pattern in ("\\", "\\%", "%\\", "%\\%", "\\_", "%\\\\%"):
+        expected = [text for text in texts if matches(pattern, text)]
+        assert sorted(await found(running, some.where(column.like(p)), p=pattern)) == expected
+        assert sorted(await found(running, some.where(column.ilike(p)), p=pattern)) == expected
+        others = [text for text in texts if text not in expected]
+        assert sorted(await found(running, some.where(column.not_like(p)), p=pattern)) == others
+        assert sorted(await found(running, some.where(column.not_ilike(p)), p=pattern)) == others
+    assert sorted(await found(running, some.where(column.contains("\\")))) == [t for t in texts if "\\" in t]
+
+
 async def test_a_pattern_may_be_longer_than_the_column(running: Running) -> None:
     await fill(running, values.c.string, ["a" * 40])
     like = values.c.string.like(sa.bindparam("p"))

@@ -171,6 +171,30 @@ class Engine(ABC):
     health_statement: ClassVar[str] = "SELECT 1"
 
 
+class PlainLike:
+    """Mixed into SQLAlchemy's compiler: without `escape=`, LIKE takes a backslash for a backslash, as SQLite does."""
+
+    no_escape = " ESCAPE ''"
+
+    def visit_like_op_binary(self, *binary: Any, **options: Any) -> str:
+        return self._plain("visit_like_op_binary", *binary, **options)
+
+    def visit_not_like_op_binary(self, *binary: Any, **options: Any) -> str:
+        return self._plain("visit_not_like_op_binary", *binary, **options)
+
+    def visit_ilike_op_binary(self, *binary: Any, **options: Any) -> str:
+        return self._plain("visit_ilike_op_binary", *binary, **options)
+
+    def visit_not_ilike_op_binary(self, *binary: Any, **options: Any) -> str:
+        return self._plain("visit_not_ilike_op_binary", *binary, **options)
+
+    def _plain(self, visit: str, binary: Any, *operator: Any, **options: Any) -> str:
+        sql: str = getattr(super(), visit)(binary, *operator, **options)
+        if binary.modifiers.get("escape") is not None or sql.endswith(self.no_escape):
+            return sql  # the second: one of them is compiled by way of another
+        return sql + self.no_escape
+
+
 def read_url(scheme: str, settings: Settings, password: str) -> str:
     """The URL of the server that reads go to, any character quoted."""
     host = f"[{settings.db_read_host}]" if ":" in settings.db_read_host else settings.db_read_host

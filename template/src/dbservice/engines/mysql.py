@@ -20,7 +20,7 @@ from sqlalchemy.dialects import mysql as my
 
 from .. import types as t
 from ..types import ColumnType
-from .interface import Convert, Engine, Fault, quoted, read_url
+from .interface import Convert, Engine, Fault, PlainLike, quoted, read_url
 
 _FAULTS = {
     ER.DUP_ENTRY: Fault.DUPLICATE,
@@ -160,7 +160,9 @@ class MySQL(Engine):
         return options | ({"ssl": tls} if (tls := self._tls()) else {})
 
     def compiler(self) -> sa.Dialect:
-        return my.dialect(paramstyle="format")
+        dialect: sa.Dialect = my.dialect(paramstyle="format")
+        dialect.statement_compiler = _Compiler
+        return dialect
 
     async def open_reader(self, raw: Any) -> None:
         if self.settings.db_ssl_mode != "disable":
@@ -315,6 +317,12 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Uuid: my.CHAR(32, charset="ascii", collation="ascii_bin"),
     t.Binary: my.LONGBLOB(),
 }
+
+
+class _Compiler(PlainLike, my.base.MySQLCompiler):
+    # in a session without backslash escapes MySQL has none in LIKE either; MariaDB has, and takes one character only:
+    # one that no text here can hold
+    no_escape = _mariadb_only(" ESCAPE x'00'")
 
 
 def _time_of_day(value: dt.timedelta | dt.time) -> dt.time:

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 
 from .. import types as t
 from ..types import ColumnType
-from .interface import Convert, Engine, Fault, quoted, read_url
+from .interface import Convert, Engine, Fault, PlainLike, quoted, read_url
 
 _FAULTS = {
     errorcodes.UNIQUE_VIOLATION: Fault.DUPLICATE,
@@ -157,6 +157,7 @@ class PostgreSQL(Engine):
 
     def compiler(self) -> sa.Dialect:
         dialect: sa.Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
+        dialect.statement_compiler = _Compiler
         return dialect
 
     async def open_reader(self, raw: Any) -> None:
@@ -297,6 +298,10 @@ class _AsText(sa.types.UserDefinedType[Any]):
 
     def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any]:
         return sa.cast(sa.cast(bindvalue, pg.TEXT()), self)
+
+
+class _Compiler(PlainLike, pg.base.PGCompiler):
+    pass
 
 
 _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
