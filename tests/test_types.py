@@ -309,6 +309,9 @@ def test_a_query_computes_only_what_every_engine_computes_alike() -> None:
         (sa.case((c.boolean, c.decimal), else_=1), r"case\(\) mixes"),
         (f.avg(c.integer), r"select sum\(\) and count\(\)"),
         (f.length(c.text), r"MySQL counts bytes: use char_length"),
+        (f.lower(c.string), "do not fold the same letters"),
+        (c.string.ilike("x"), "do not fold the same letters"),
+        (c.text.icontains("x"), "do not fold the same letters"),
         (c.integer / 2, "do not divide whole numbers alike"),
         (c.integer // c.bigint, "do not divide whole numbers alike"),
     ):

@@ -12,10 +12,18 @@ from .types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Tex
 _AS_IT_IS = (Integer, BigInteger, Id, Float, String, Text, Enum)
 """What every engine holds as the value it is; of all else SQLite holds something that stands for it."""
 
+FOLDS = "the engines do not fold the same letters: keep the folded text in a column of its own"
+_FOLD = {
+    getattr(operators, f"{negated}{name}_op")
+    for negated in ("", "not_")
+    for name in ("ilike", "icontains", "istartswith", "iendswith")
+}
 _DIVIDE = (operators.truediv, operators.floordiv)
 _ALIKE = {"count", "sum", "min", "max", "coalesce"}
 _NOT_ALIKE = {
     "avg": "every engine rounds it in its own way: select sum() and count(), and divide in Python",
+    "lower": FOLDS,
+    "upper": FOLDS,
     "length": "MySQL counts bytes: use char_length()",
 }
 
@@ -33,6 +41,8 @@ def refuse_differences(statement: sa.Select[*tuple[Any, ...]]) -> None:
             case sa.BinaryExpression() if element.operator in _DIVIDE:
                 if not isinstance(element.left.type, Float) and not isinstance(element.right.type, Float):
                     raise TypeError("the engines do not divide whole numbers alike: divide in Python")
+            case sa.BinaryExpression() if element.operator in _FOLD:
+                raise TypeError(FOLDS)
             case sa.Case():
                 results = [result for _, result in element.whens]
                 _one_type("case", results if element.else_ is None else [*results, element.else_])

@@ -29,6 +29,7 @@ from pydal.objects import Expression, Field, Query, Row, Table
 
 from .engines.interface import Engine, quoted
 from .errors import BadValue
+from .expressions import FOLDS
 from .schema import default_of, has_default, python_name
 from .types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
 
@@ -55,6 +56,8 @@ class _OurConnections:
 
     def _initialize_(self) -> None:
         self.folder = ""  # and no URI is read: the engine knows where to connect
+        for name in ("lower", "upper", "ilike"):
+            setattr(self.dialect, name, _refuse_folding)  # type: ignore[attr-defined]
 
     @property
     def _connection_uname_(self) -> str:
@@ -236,6 +239,10 @@ def _checked(name: str, column_type: ColumnType, value: Any) -> Any:
         return column_type.check(value)
     except ValueError as error:
         raise BadValue(name, str(error)) from None
+
+
+def _refuse_folding(*_: Any, **__: Any) -> str:
+    raise TypeError(FOLDS)
 
 
 def _each(given: Any) -> Any:

@@ -182,17 +182,9 @@ class PlainLike:
     def visit_not_like_op_binary(self, *binary: Any, **options: Any) -> str:
         return self._plain("visit_not_like_op_binary", *binary, **options)
 
-    def visit_ilike_op_binary(self, *binary: Any, **options: Any) -> str:
-        return self._plain("visit_ilike_op_binary", *binary, **options)
-
-    def visit_not_ilike_op_binary(self, *binary: Any, **options: Any) -> str:
-        return self._plain("visit_not_ilike_op_binary", *binary, **options)
-
     def _plain(self, visit: str, binary: Any, *operator: Any, **options: Any) -> str:
         sql: str = getattr(super(), visit)(binary, *operator, **options)
-        if binary.modifiers.get("escape") is not None or sql.endswith(self.no_escape):
-            return sql  # the second: one of them is compiled by way of another
-        return sql + self.no_escape
+        return sql if binary.modifiers.get("escape") is not None else sql + self.no_escape
 
 
 def read_url(scheme: str, settings: Settings, password: str) -> str:
