@@ -14,6 +14,7 @@ import itertools
 import re
 import threading
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import pydal
@@ -198,6 +199,8 @@ class _Typed(SQLCustomType):  # type: ignore[misc]
             return "NULL" if value is None else literal(column_type, _checked(name, column_type, value))
 
         def decoder(value: Any) -> Any:
+            if isinstance(value, Decimal) and self.is_whole:
+                return int(value)  # a sum
             return value if value is None or decode is None else decode(value)
 
         super().__init__(type="dbservice", native="", encoder=encoder, decoder=decoder)
@@ -242,7 +245,7 @@ def _checked(name: str, column_type: ColumnType, value: Any) -> Any:
 
 
 def _refuse_folding(*_: Any, **__: Any) -> str:
-    raise TypeError(FOLDS)
+    raise TypeError(f"{FOLDS}, or say case_sensitive=True")
 
 
 def _each(given: Any) -> Any:
@@ -312,6 +315,7 @@ class MirroredTable(Table):  # type: ignore[misc]
         names = self._fields_by_column
         if unknown := values.keys() - names.keys():
             self._refuse(unknown)
+        self._refuse_id(values)
         for name, value in values.items():
             if value is None and not self._source.columns[name].nullable:
                 raise BadValue(name, "must not be null")
@@ -329,6 +333,14 @@ class MirroredTable(Table):  # type: ignore[misc]
 
     truncate = create_index = drop_index = drop
 
+    def __getitem__(self, key: Any) -> Any:
+        # PyDAL's looks for the id as a string
+        return (
+            self._db(self.id == int(key)).select().first()
+            if isinstance(key, int)
+            else super().__getitem__(key)
+        )
+
     def column(self, name: str) -> Field:
         """The PyDAL field of the column `name`."""
         return self._field_of[name]
@@ -343,11 +355,17 @@ class MirroredTable(Table):  # type: ignore[misc]
 
     def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
         self._refuse(values.keys() - set(self.fields))  # PyDAL drops an unknown name without a word
+        self._refuse_id(values)
         return super()._fields_and_values_for_insert(values)
 
     def _fields_and_values_for_update(self, values: Mapping[str, Any]) -> Any:
         self._refuse(values.keys() - set(self.fields))
+        self._refuse_id(values)
         return super()._fields_and_values_for_update(values)
+
+    def _refuse_id(self, values: Mapping[str, Any]) -> None:
+        if "id" in values:
+            raise TypeError(f"{self._source.name}: the database gives ids, and they never change")
 
     def _refuse(self, unknown: Any) -> None:
         if unknown:

@@ -14,11 +14,11 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from databases import Database
 
-from .engines.interface import Engine, Fault
+from .engines.interface import Convert, Engine, Fault
 from .errors import BadValue, NotFound, Unavailable
 from .expressions import refuse_differences
 from .models import Page, Row
-from .types import ColumnType
+from .types import BigInteger, ColumnType, Integer
 
 R = TypeVar("R", bound=Row)
 Encoder = tuple[str, Any, Callable[[Any], Any] | None, Callable[[Any], Any] | None]
@@ -68,12 +68,8 @@ class _Compiled:
             encode = engine.to_driver(column_type) if column_type else None
             check = column_type.parameter if column_type else None
             self._encoders.append((bind.key, bind.effective_value, check, encode))
-        decoders = [
-            (i, decode)
-            for i, column in enumerate(statement.selected_columns)
-            if isinstance(column.type, ColumnType) and (decode := engine.from_driver(column.type))
-        ]
-        self._decoders = decoders
+        decoders = ((i, _decoder(column, engine)) for i, column in enumerate(statement.selected_columns))
+        self._decoders = [(i, decode) for i, decode in decoders if decode is not None]
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """The driver's arguments, in order. Raises TypeError for a missing or unknown name, BadValue for a bad value."""
@@ -103,6 +99,29 @@ class _Compiled:
                     values[i] = decode(values[i])
             answer.append(row(*values))
         return answer
+
+
+def _decoder(column: sa.ColumnElement[Any], engine: Engine) -> Convert | None:
+    """What makes the driver's value of a selected column the Python value; of what is computed, drivers answer whole
+    numbers and truth in types of their own."""
+    column_type = column.type
+    decode = engine.from_driver(column_type) if isinstance(column_type, ColumnType) else None
+    while isinstance(column, sa.Label):
+        column = column.element
+    if isinstance(column, sa.Column):
+        return decode
+    if isinstance(column_type, sa.Boolean):
+        return bool
+    if not isinstance(column_type, Integer | BigInteger | sa.Integer):
+        return decode
+
+    def whole(value: Any) -> int:
+        value = decode(value) if decode else value
+        if isinstance(value, float):  # SQLite's, of what 64 bits do not hold
+            raise BadValue("a computed value", "is a whole number of more than 64 bits")
+        return int(value)
+
+    return whole
 
 
 class _Slot:
@@ -142,7 +161,7 @@ class ReadPool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.statement + limits.connect):
                 for _ in range(self.size):
-                    slot = self._free.pop() if self._free else await self._turn()
+                    slot = self._free.pop() if self._free else await self._turn(None)
                     await self._close(slot)
         with contextlib.suppress(TimeoutError):  # `databases` would wait for ever for a read that still runs
             async with asyncio.timeout(limits.connect):
@@ -189,7 +208,7 @@ class ReadPool:
         return self.engine.healthy(await self._run(self.engine.health_statement, ()))
 
     async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        slot = self._free.pop() if self._free else await self._turn()
+        slot = self._free.pop() if self._free else await self._turn(self.engine.limits.acquire)
         limit = self.engine.limits.statement
         fresh = slot.raw is None
         try:
@@ -215,12 +234,12 @@ class ReadPool:
         self._give_on(slot)
         return rows
 
-    async def _turn(self) -> _Slot:
-        """The next slot that comes free, first come, first served. Raises Unavailable."""
+    async def _turn(self, seconds: float | None) -> _Slot:
+        """The next slot that comes free, first come, first served. Raises Unavailable after so long."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[_Slot] = loop.create_future()
         self._waiting.append(turn)
-        patience = loop.call_later(self.engine.limits.acquire, _give_up, turn)
+        patience = loop.call_later(seconds, _give_up, turn) if seconds is not None else None
         try:
             return await turn
         except asyncio.CancelledError:
@@ -228,7 +247,8 @@ class ReadPool:
                 self._give_on(turn.result())  # it came in the same moment
             raise
         finally:
-            patience.cancel()
+            if patience is not None:
+                patience.cancel()
 
     def _give_on(self, slot: _Slot) -> None:
         while self._waiting:
@@ -244,7 +264,7 @@ class ReadPool:
         match self.engine.fault(error):
             case Fault.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case Fault.OTHER:
+            case Fault.OTHER | Fault.READ_ONLY:
                 return error
             case fault:
                 logger.warning("read failed: %s (%s)", fault.value, type(error).__name__)

@@ -6,6 +6,7 @@ anything could be committed; never when the outcome is unknown."""
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import queue
 import random
@@ -175,6 +176,8 @@ class WritePool:
         db.begin_unit()
         try:
             result = function(db, *arguments, **keywords)
+            if inspect.isawaitable(result) or inspect.isgenerator(result):
+                raise TypeError("a unit of work is a plain function: nothing of this one has run")
         except BaseException as error:
             self._roll_back()
             if (meaning := self._meaning(error)) is error:
@@ -222,6 +225,11 @@ class WritePool:
             case Fault.LOST:
                 self.db.drop_connection()
                 return _Again(fault, Unavailable("The database went away; nothing was stored."))
+            case Fault.READ_ONLY:  # a new connection may lead to the server that took over
+                self.db.drop_connection()
+                return _Again(
+                    Fault.LOST, Unavailable("The database takes no writes now; nothing was stored.")
+                )
             case Fault.TIMEOUT:
                 return Unavailable("The database took too long; nothing was stored.")
             case Fault.STARTING | Fault.DENIED | Fault.MISSING:

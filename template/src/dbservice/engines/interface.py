@@ -32,6 +32,7 @@ class Fault(enum.Enum):
     VALUE = "a value the column does not take"
     RETRY = "the whole unit of work was rolled back and may be tried again"
     LOST = "the connection is gone"
+    READ_ONLY = "the server takes no writes, as after a failover"
     TIMEOUT = "the statement took too long and was ended"
     STARTING = "nobody answers yet: worth waiting for"
     DENIED = "the account or password is wrong"

@@ -40,6 +40,10 @@ _FAULTS = {
     4025: Fault.VALUE,  # CHECK on MariaDB
     ER.LOCK_DEADLOCK: Fault.RETRY,  # also Galera's certification
     ER.LOCK_WAIT_TIMEOUT: Fault.RETRY,
+    1290: Fault.READ_ONLY,  # the server runs with --read-only
+    1792: Fault.READ_ONLY,  # the transaction is
+    1836: Fault.READ_ONLY,  # the server is
+    1317: Fault.TIMEOUT,  # somebody ended the statement
     3024: Fault.TIMEOUT,  # max_execution_time on MySQL
     1969: Fault.TIMEOUT,  # max_statement_time on MariaDB
     ER.ACCESS_DENIED_ERROR: Fault.DENIED,
@@ -47,6 +51,8 @@ _FAULTS = {
     1698: Fault.DENIED,
     ER.BAD_DB_ERROR: Fault.MISSING,
     ER.CON_COUNT_ERROR: Fault.STARTING,
+    1203: Fault.STARTING,  # the account has as many connections as it may have
+    1226: Fault.STARTING,
     1180: Fault.LOST,  # an error in the middle of COMMIT: nobody can say whether it is stored
     1047: Fault.LOST,  # a Galera node that is not in the cluster
     1053: Fault.LOST,  # server shutdown in progress
@@ -87,6 +93,9 @@ class MySQL(Engine):
             f"SET SESSION sql_mode='{_SQL_MODE}', time_zone='+00:00', innodb_lock_wait_timeout={_LOCK_WAIT}"
         )
         words += f", lock_wait_timeout={_LOCK_WAIT}"
+        # what is computed compares and sorts as what is stored
+        words += _mysql_only(", collation_connection=utf8mb4_0900_bin")
+        words += _mariadb_only(", collation_connection=utf8mb4_nopad_bin")
         words += (
             ", max_sort_length=16384"  # MariaDB sorts by so many bytes; 1024 are less than a long string has
         )
@@ -162,6 +171,7 @@ class MySQL(Engine):
     def compiler(self) -> sa.Dialect:
         dialect: sa.Dialect = my.dialect(paramstyle="format")
         dialect.statement_compiler = _Compiler
+        dialect._backslash_escapes = False  # type: ignore[attr-defined]
         return dialect
 
     async def open_reader(self, raw: Any) -> None:
@@ -176,7 +186,7 @@ class MySQL(Engine):
         self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
     ) -> Sequence[Sequence[Any]]:
         async with asyncio.timeout(limit):
-            cursor = await raw.cursor()
+            cursor = await raw.cursor(_Cursor)
             await cursor.execute(sql, tuple(arguments))
             rows: Sequence[Sequence[Any]] = await cursor.fetchall()
         return rows
@@ -214,10 +224,12 @@ class MySQL(Engine):
                 return bool
             case t.Numeric() if column.kind is not Decimal:
                 return column.kind
+            case t.Date():
+                return _date
             case t.Time():
                 return _time_of_day
             case t.Timestamp():
-                return lambda value: value.replace(tzinfo=dt.UTC)
+                return _timestamp
             case t.JSON():
                 return t.JSON.loads
             case t.Uuid():
@@ -289,7 +301,8 @@ class MySQL(Engine):
 
     def columns_of(self, error: BaseException) -> str:
         text = str(error.args[1]) if len(error.args) > 1 else ""
-        if found := re.search(r"for key '([^']*)'", text):
+        # at its end: before that stands the value, which may say so too
+        if found := re.search(r"for key '([^']*)'\Z", text):
             return found[1].rpartition(".")[2]
         if found := re.search(r"CONSTRAINT `([^`]*)`", text) or re.search(
             r"Column '([^']*)' cannot be null", text
@@ -325,8 +338,22 @@ class _Compiler(PlainLike, my.base.MySQLCompiler):
     no_escape = _mariadb_only(" ESCAPE x'00'")
 
 
-def _time_of_day(value: dt.timedelta | dt.time) -> dt.time:
+# What the server has computed from parameters it answers as text.
+
+
+def _date(value: dt.date | str) -> dt.date:
+    return dt.date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _time_of_day(value: dt.timedelta | dt.time | str) -> dt.time:
+    if isinstance(value, str):
+        return dt.time.fromisoformat(value)
     return value if isinstance(value, dt.time) else (dt.datetime.min + value).time()  # SQLAlchemy has done it
+
+
+def _timestamp(value: dt.datetime | str) -> dt.datetime:
+    value = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    return value.replace(tzinfo=dt.UTC)
 
 
 class _Bytes:
@@ -340,6 +367,13 @@ class _Bytes:
 
 
 pymysql.converters.encoders[_Bytes] = lambda value, mapping=None: f"x'{value.value.hex()}'"
+
+
+class _Cursor(aiomysql.Cursor):  # type: ignore[misc]
+    """aiomysql's cursor, which by itself asks for warnings and logs them, and with them what columns hold."""
+
+    async def _show_warnings(self, conn: Any) -> None:
+        pass
 
 
 class _Connection(aiomysql.Connection):  # type: ignore[misc]

@@ -32,6 +32,7 @@ _FAULTS = {
     errorcodes.SERIALIZATION_FAILURE: Fault.RETRY,
     errorcodes.DEADLOCK_DETECTED: Fault.RETRY,
     errorcodes.LOCK_NOT_AVAILABLE: Fault.RETRY,
+    errorcodes.READ_ONLY_SQL_TRANSACTION: Fault.READ_ONLY,
     errorcodes.QUERY_CANCELED: Fault.TIMEOUT,
     errorcodes.INVALID_PASSWORD: Fault.DENIED,
     errorcodes.INVALID_AUTHORIZATION_SPECIFICATION: Fault.DENIED,

@@ -55,6 +55,9 @@ class SQLite(Engine):
         connection.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
         return connection
 
+    def cut(self, connection: Any) -> None:
+        connection.interrupt()
+
     def sqlalchemy(self) -> sa.Engine:
         engine = super().sqlalchemy()
         # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
