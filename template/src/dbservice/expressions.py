@@ -1,72 +1,159 @@
 """What a read may compute in the database: only what every engine computes alike."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.functions import FunctionElement
 
-from .types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
-
-_AS_IT_IS = (Integer, BigInteger, Id, Float, String, Text, Enum)
-"""What every engine holds as the value it is; of all else SQLite holds something that stands for it."""
+from . import types as t
+from .types import ColumnType
 
 FOLDS = "the engines do not fold the same letters: keep the folded text in a column of its own"
-_FOLD = {
-    getattr(operators, f"{negated}{name}_op")
-    for negated in ("", "not_")
-    for name in ("ilike", "icontains", "istartswith", "iendswith")
+
+_WHOLE, _FLOAT, _TEXT, _TRUTH = "a whole number", "a float", "text", "true or false"
+_NUMBERS, _ORDERED = {_WHOLE, _FLOAT}, {_WHOLE, _FLOAT, _TEXT, t.Numeric, t.Date, t.Time, t.Timestamp}
+_FAMILIES: dict[type[Any], str] = {
+    **dict.fromkeys((t.Integer, t.BigInteger, t.Id, sa.Integer), _WHOLE),
+    **dict.fromkeys((t.Float, sa.Float), _FLOAT),
+    **dict.fromkeys((t.String, t.Text, t.Enum, sa.String), _TEXT),
+    **dict.fromkeys((t.Boolean, sa.Boolean), _TRUTH),
 }
-_DIVIDE = (operators.truediv, operators.floordiv)
-_ALIKE = {"count", "sum", "min", "max", "coalesce"}
-_NOT_ALIKE = {
-    "avg": "every engine rounds it in its own way: select sum() and count(), and divide in Python",
+_FUNCTIONS: dict[str, set[Any]] = {
+    "sum": {*_NUMBERS, t.Numeric},
+    "min": _ORDERED,
+    "max": _ORDERED,
+    "abs": _NUMBERS,
+    "avg": {_FLOAT},
+    "char_length": {_TEXT},
+}
+"""Over which values a function answers the same everywhere; `count` and `coalesce` take any."""
+_INSTEAD = {
+    "avg": "select sum() and count(), and divide in Python",
+    "length": "MySQL counts bytes, use char_length()",
     "lower": FOLDS,
     "upper": FOLDS,
-    "length": "MySQL counts bytes: use char_length()",
+}
+
+_COMPARE = {operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge}
+_COMPARE |= {operators.between_op, operators.not_between_op, operators.in_op, operators.not_in_op}
+_COMPARE |= {operators.is_distinct_from, operators.is_not_distinct_from}
+_IS = {operators.is_, operators.is_not}
+_RECKON = {operators.add, operators.sub, operators.mul}
+_DIVIDE = {operators.truediv, operators.floordiv}
+_LIKE = {
+    getattr(operators, f"{negated}{name}_op")
+    for negated in ("", "not_")
+    for name in ("like", "contains", "startswith", "endswith")
+}
+_FOLD = {
+    getattr(operators, f"{negated}i{name}_op")
+    for negated in ("", "not_")
+    for name in ("like", "contains", "startswith", "endswith")
 }
 
 
-def refuse_differences(statement: sa.Select[*tuple[Any, ...]]) -> None:
+def refuse_differences(statement: sa.SelectBase) -> None:
     """Raise TypeError where `statement` asks for what some engine would answer with another value."""
     for element in visitors.iterate(statement):
         match element:
             case FunctionElement():
                 _function(getattr(element, "name", "").lower(), list(element.clauses))
-            case sa.Cast():
-                _function("cast", [element.clause])
-            case sa.Extract():
-                _function("extract", [element.expr])
-            case sa.BinaryExpression() if element.operator in _DIVIDE:
-                if not isinstance(element.left.type, Float) and not isinstance(element.right.type, Float):
-                    raise TypeError("the engines do not divide whole numbers alike: divide in Python")
-            case sa.BinaryExpression() if element.operator in _FOLD:
-                raise TypeError(FOLDS)
+            case sa.Cast() if _ours(element.clause):
+                raise TypeError(f"CAST of {element.clause.type!r}: the engines do not convert alike")
+            case sa.Extract() if _ours(element.expr):
+                raise TypeError(f"EXTRACT of {element.expr.type!r}: take it from the value in Python")
             case sa.Case():
                 results = [result for _, result in element.whens]
-                _one_type("case", results if element.else_ is None else [*results, element.else_])
+                _one_family("CASE", results if element.else_ is None else [*results, element.else_])
+            case sa.BinaryExpression():
+                _binary(element)
+            case sa.CompoundSelect():
+                for columns in zip(*[each.selected_columns for each in element.selects], strict=False):
+                    _one_family("a set operation", columns)
+            case sa.BindParameter() if element.value is not None:
+                _value(element)
+
+
+def _ours(element: Any) -> bool:
+    return isinstance(element.type, ColumnType)
+
+
+def _family(element: Any) -> Any:
+    """What stands for the type in comparisons; None where it is not known yet, as of a parameter or NULL."""
+    kind = element.type
+    if isinstance(kind, sa.types.NullType) or isinstance(element, sa.Null):
+        return None
+    if isinstance(kind, t.Numeric):
+        return repr(kind)
+    for each in type(kind).__mro__:
+        if each in _FAMILIES:
+            return _FAMILIES[each]
+    return type(kind)
 
 
 def _function(name: str, arguments: list[Any]) -> None:
-    kinds = [argument.type for argument in arguments if isinstance(argument.type, ColumnType)]
-    for kind in kinds:
-        if not isinstance(kind, _AS_IT_IS) and name not in _ALIKE:
-            raise TypeError(
-                f"{name}() of {kind!r}: the engines do not compute it alike, compute it in Python"
-            )
-        if name in _NOT_ALIKE and not isinstance(kind, Float):
-            raise TypeError(f"{name}() of {kind!r}: {_NOT_ALIKE[name]}")
-    _one_type(name, arguments)
+    if not any(map(_ours, arguments)) or name == "count":
+        return
+    if name == "coalesce":
+        _one_family("COALESCE", arguments)
+        return
+    for argument in arguments:
+        family = type(argument.type) if isinstance(argument.type, t.Numeric) else _family(argument)
+        if family is not None and family not in _FUNCTIONS.get(name, ()):
+            instead = _INSTEAD.get(name, "compute it in Python")
+            raise TypeError(f"{name}() of {argument.type!r}: the engines do not compute it alike: {instead}")
 
 
-def _one_type(name: str, arguments: Iterable[Any]) -> None:
-    arguments = [each for each in arguments if not isinstance(each, sa.Null)]
-    for kind in (each.type for each in arguments):
-        if isinstance(kind, ColumnType) and not isinstance(kind, _AS_IT_IS):
-            for other in arguments:
-                if repr(other.type) != repr(kind):
-                    raise TypeError(
-                        f"{name}() mixes {kind!r} with {other.type!r}: give a value its type with"
-                        " sa.literal(value, type)"
-                    )
+def _binary(element: sa.BinaryExpression[Any]) -> None:
+    operator, left = element.operator, element.left
+    rights = _clauses(element.right)
+    if not any(map(_ours, (left, *rights))):
+        return
+    families = {family for family in map(_family, (left, *rights)) if family is not None}
+    if operator in _FOLD:
+        raise TypeError(FOLDS)
+    if operator in _DIVIDE and families <= _NUMBERS and _FLOAT not in families:
+        raise TypeError("the engines do not divide whole numbers alike: divide in Python")
+    if operator in _COMPARE:
+        if t.JSON in families:
+            raise TypeError("the engines do not compare JSON alike: compare it in Python")
+        if len(families) > 1 and not families <= _NUMBERS:
+            beside = next(each for each in rights if _family(each) != _family(left))
+            raise TypeError(f"the engines do not compare {left.type!r} with {beside.type!r} alike")
+        return
+    allowed = (
+        operator in _IS
+        or (operator in _LIKE and families <= {_TEXT})
+        or (operator in {*_RECKON, operators.truediv, operators.mod} and families <= _NUMBERS)
+        or (operator is operators.concat_op and families <= {_TEXT})
+    )
+    if not allowed:
+        kinds = " and ".join(sorted({repr(each.type) for each in (left, *rights) if _ours(each)}))
+        raise TypeError(f"the engines do not reckon alike with {kinds}: compute it in Python")
+
+
+def _clauses(element: Any) -> Sequence[Any]:
+    element = element.element if isinstance(element, sa.sql.elements.Grouping) else element
+    if isinstance(element, sa.sql.elements.ClauseList | sa.sql.elements.ExpressionClauseList):
+        return list(element.clauses)
+    return list(element.selected_columns) if isinstance(element, sa.Select) else [element]
+
+
+def _one_family(what: str, elements: Sequence[Any]) -> None:
+    known = [each for each in elements if _family(each) is not None]
+    if any(map(_ours, known)) and len({_family(each) for each in known}) > 1:
+        kinds = " and ".join(sorted({repr(each.type) for each in known}))
+        raise TypeError(f"{what} mixes {kinds}: give a value its type with sa.literal(value, type)")
+
+
+def _value(element: sa.BindParameter[Any]) -> None:
+    if isinstance(element.type, ColumnType):
+        try:
+            for value in [*element.value] if element.expanding else [element.value]:  # type: ignore[misc]
+                element.type.parameter(value)
+        except ValueError as error:
+            raise TypeError(f"the value {element.value!r} {error}") from None
+    elif not isinstance(element.value, bool | int | float | str | list | tuple):
+        raise TypeError(f"{element.value!r} has no type of its own here: write sa.literal(value, type)")

@@ -11,14 +11,13 @@ import datetime as dt
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import ROUND_DOWN, Context, Decimal, Inexact, InvalidOperation
 from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import operators
 from sqlalchemy.sql.expression import ColumnElement
 
 INT32 = 2**31 - 1
@@ -132,33 +131,6 @@ def _text(value: Any) -> str:
     except UnicodeEncodeError:
         raise ValueError("must not contain half of a surrogate pair") from None
     return text
-
-
-class _NoArithmetic(sa.types.TypeDecorator.Comparator[Any]):
-    """Operators of columns with which every engine reckons in a way of its own."""
-
-    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
-        self._refuse(op, other)
-        return super().operate(op, *other, **kwargs)
-
-    def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
-        self._refuse(op, (other,))
-        return super().reverse_operate(op, other, **kwargs)
-
-    def _refuse(self, op: Any, others: Iterable[Any]) -> None:
-        mine = self.expr.type
-        if op in _ARITHMETIC:
-            raise TypeError(f"the engines do not reckon alike with {mine!r}: compute it in Python")
-        for other in others:
-            theirs = getattr(other, "type", None)
-            if isinstance(theirs, ColumnType) and repr(theirs) != repr(mine):
-                raise TypeError(f"the engines do not compare {mine!r} with {theirs!r} alike")
-
-
-_ARITHMETIC = {
-    *(operators.add, operators.sub, operators.mul, operators.truediv, operators.floordiv),
-    *(operators.mod, operators.neg),
-}
 
 
 class String(ColumnType):
@@ -321,7 +293,6 @@ class Numeric(ColumnType):
     """An exact decimal of `precision` digits, `scale` of them after the point; a string in JSON."""
 
     impl = sa.Numeric
-    comparator_factory = _NoArithmetic
 
     def __init__(self, precision: int, scale: int) -> None:
         super().__init__()
@@ -424,7 +395,6 @@ class Date(ColumnType):
     """A day of the years 1 to 9999."""
 
     impl = sa.Date
-    comparator_factory = _NoArithmetic
 
     def check(self, value: Any) -> dt.date:
         if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
@@ -450,7 +420,6 @@ class Time(ColumnType):
     """A time of day without a zone, to the microsecond."""
 
     impl = sa.Time
-    comparator_factory = _NoArithmetic
 
     def check(self, value: Any) -> dt.time:
         if not isinstance(value, dt.time) or value.tzinfo is not None:
@@ -477,7 +446,6 @@ class Timestamp(ColumnType):
     """A point in time, kept and answered in UTC, to the microsecond."""
 
     impl = sa.DateTime
-    comparator_factory = _NoArithmetic
 
     def check(self, value: Any) -> dt.datetime:
         if not isinstance(value, dt.datetime):
