@@ -57,8 +57,8 @@ def as_python(engine: Engine, column_type: t.ColumnType, raw: Any, asynchronous:
 
 def _minor_units(column_type: Any, raw: int | str) -> Decimal:
     if isinstance(raw, str):
-        assert len(raw) == column_type.precision + 1 and column_type.precision > 18
-        nines = 10**column_type.precision - 1
+        assert len(raw) == 81 and column_type.precision > 18
+        nines = 10**80 - 1
         raw = int(raw[1:]) if raw[0] == "p" else int(raw[1:]) - nines
     return Decimal((raw < 0, tuple(map(int, str(abs(raw)))), -column_type.scale))
 

@@ -26,7 +26,7 @@ from pydal.adapters.postgres import PostgrePsyco
 from pydal.adapters.sqlite import SQLite as SQLiteAdapter
 from pydal.helpers.classes import RecordUpdater, SQLCustomType
 from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
-from pydal.objects import Expression, Field, Query, Row, Table
+from pydal.objects import Expression, Field, LazySet, Query, Row, Rows, Table
 
 from .engines.interface import Engine, quoted
 from .errors import BadValue
@@ -92,6 +92,11 @@ class _OurConnections:
     def _expand(self, expression: Any, field_type: Any = None, *args: Any, **kwargs: Any) -> str:
         if isinstance(expression, Expression) and isinstance(expression.type, _Typed):
             _sensible(expression, field_type)
+        if isinstance(expression, Expression) and getattr(expression.op, "__name__", "") in (
+            "extract",
+            "epoch",
+        ):
+            raise TypeError("the engines do not take times apart alike: take it from the value in Python")
         if isinstance(expression, Query) and getattr(expression.op, "__name__", "") == "belongs":
             _refuse_sql("belongs()", expression.second)
         text: str = super()._expand(expression, field_type, *args, **kwargs)  # type: ignore[misc]
@@ -103,10 +108,15 @@ class _OurConnections:
         return super().expand_all(fields, tables)  # type: ignore[misc]
 
     def _select_wcols(self, query: Any, fields: Any, *args: Any, **attributes: Any) -> Any:
+        if attributes.get("orderby"):
+            attributes["orderby"] = [self._ordered(each) for each in _each(attributes["orderby"])]
         for name in ("orderby", "groupby", "having"):
             for given in _each(attributes.get(name)):
                 _refuse_sql(name, given)
         return super()._select_wcols(query, fields, *args, **attributes)  # type: ignore[misc]
+
+    def _ordered(self, given: Any) -> Any:
+        return given
 
     def _insert(self, table: Any, fields: Any) -> str:
         for field, value in fields:
@@ -161,6 +171,23 @@ class _PostgreSQL(_OurConnections, PostgrePsyco):  # type: ignore[misc]
     def add(self, table: Any, columns: str, literals: str) -> int:
         self.execute(self.dialect.insert(table._rname, columns, literals, table._id._rname))
         return int(self.cursor.fetchone()[0])
+
+    def _ordered(self, given: Any) -> Any:
+        """With NULL as the least of all values, as it is elsewhere."""
+        op = getattr(given.op, "__name__", "") if isinstance(given, Expression) else "no expression"
+        if op == "comma":
+            return Expression(
+                self.db, self.dialect.comma, self._ordered(given.first), self._ordered(given.second)
+            )
+        if op == "no expression" or (isinstance(given, Field) and (given.notnull or given.type == "id")):
+            return given
+        return Expression(self.db, self._nulls_last if op == "invert" else self._nulls_first, given)
+
+    def _nulls_first(self, given: Any, query_env: Any = None) -> str:
+        return f"{self.expand(given, query_env=query_env or {})} NULLS FIRST"
+
+    def _nulls_last(self, given: Any, query_env: Any = None) -> str:
+        return f"{self.expand(given, query_env=query_env or {})} NULLS LAST"
 
 
 @adapters.register_for("dbservice_mysql:pymysql")
@@ -381,6 +408,36 @@ class _Updater(RecordUpdater):  # type: ignore[misc]
         return super().__call__(**values)
 
 
+class _Row(Row):  # type: ignore[misc]
+    """A row that answers its values as they are: PyDAL makes floats of decimals and leaves out what JSON has no word for."""
+
+    def as_dict(self, datetime_to_str: bool = False, custom_types: Any = None) -> dict[str, Any]:
+        if datetime_to_str:
+            raise TypeError(_LOSSY)
+        values = {name: value for name, value in dict(self).items() if not callable(value)}
+        return {
+            name: value.as_dict() if isinstance(value, Row) else value
+            for name, value in values.items()
+            if not isinstance(value, LazySet)
+        }
+
+    def as_json(self, *_: Any, **__: Any) -> str:
+        raise TypeError(_LOSSY)
+
+    as_xml = as_json
+
+
+class _Rows(Rows):  # type: ignore[misc]
+    def as_json(self, *_: Any, **__: Any) -> str:
+        raise TypeError(_LOSSY)
+
+    as_xml = as_csv = xml = export_to_csv_file = as_json
+    __str__ = Rows.__repr__
+
+
+_LOSSY = "PyDAL's own text alters decimals and times: answer a Row of the service"
+
+
 class _Unit(threading.local):
     """Whether this thread is inside a unit of work, and whether its transaction has begun."""
 
@@ -397,6 +454,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         list[Any]
     ] = []  # PyDAL's own keeps the last hundred statements, with their values
 
+    Row, Rows = _Row, _Rows
     record_operators: ClassVar[dict[str, Any]] = {**pydal.DAL.record_operators, "update_record": _Updater}
 
     def __new__(cls, engine: Engine, metadata: sa.MetaData) -> "DAL":
@@ -417,6 +475,8 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         names = {column.name: _field_name(column.name) for column in table.columns}
         fields = [self._field(column, names[column.name]) for column in table.columns]
         name = python_name(table.name, DAL)
+        if REGEX_PYTHON_KEYWORDS.match(name):  # Python 2's, too
+            name = f"{name}_"
         mirrored = self.define_table(
             name if _NAMES.match(name) else f"t_{name}",
             *fields,

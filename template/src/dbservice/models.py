@@ -72,7 +72,8 @@ class Row(msgspec.Struct, metaclass=_RowMeta):
         else:
             hints = msgspec.structs.fields(cls)
             fields = {_field(f.name): (f.type, Field(alias=f.encode_name)) for f in hints}
-        return create_model(cls.__name__, __doc__=cls.__doc__, **fields)
+        config = ConfigDict(protected_namespaces=())
+        return create_model(cls.__name__, __doc__=cls.__doc__, __config__=config, **fields)
 
 
 R = TypeVar("R", bound=Row)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.expression import ColumnElement
 
 INT32 = 2**31 - 1
@@ -265,10 +266,18 @@ class Id(_Whole):
         return {"type": "integer", "minimum": 1, "maximum": INT64}
 
 
+class _Truth(sa.types.TypeDecorator.Comparator[Any]):
+    def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
+        if op in (operators.is_, operators.is_not) and isinstance(other[0], bool):
+            other = (sa.true() if other[0] else sa.false(),)  # words of SQL: after IS stands no parameter
+        return super().operate(op, *other, **kwargs)
+
+
 class Boolean(ColumnType):
     """True or False, nothing that merely looks like it."""
 
     impl = sa.Boolean
+    comparator_factory = _Truth
 
     def check(self, value: Any) -> bool:
         if not isinstance(value, bool):

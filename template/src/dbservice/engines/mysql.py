@@ -337,6 +337,17 @@ class _Compiler(PlainLike, my.base.MySQLCompiler):
     # one that no text here can hold
     no_escape = _mariadb_only(" ESCAPE x'00'")
 
+    def visit_nulls_first_op_unary_modifier(self, unary: Any, operator: Any, **options: Any) -> str:
+        return f"{self._bare(unary, **options)} IS NOT NULL, {self.process(unary.element, **options)}"
+
+    def visit_nulls_last_op_unary_modifier(self, unary: Any, operator: Any, **options: Any) -> str:
+        return f"{self._bare(unary, **options)} IS NULL, {self.process(unary.element, **options)}"
+
+    def _bare(self, clause: Any, **options: Any) -> str:
+        while isinstance(clause, sa.UnaryExpression) and clause.modifier is not None:
+            clause = clause.element
+        return str(self.process(clause, **options))
+
 
 # What the server has computed from parameters it answers as text.
 

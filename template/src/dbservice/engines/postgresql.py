@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from psycopg2 import errorcodes
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.sql import operators
 
 from .. import types as t
 from ..types import ColumnType
@@ -302,7 +303,22 @@ class _AsText(sa.types.UserDefinedType[Any]):
 
 
 class _Compiler(PlainLike, pg.base.PGCompiler):
-    pass
+    def order_by_clause(self, select: Any, **options: Any) -> str:
+        """With NULL as the least of all values, as it is elsewhere."""
+        clauses = [_null_is_least(each) for each in select._order_by_clauses]
+        return f" ORDER BY {', '.join(self.process(each, **options) for each in clauses)}" if clauses else ""
+
+
+def _null_is_least(clause: Any) -> Any:
+    inner, modifiers = clause, set()
+    while isinstance(inner, sa.sql.elements._label_reference) or getattr(inner, "modifier", None):
+        modifiers.add(getattr(inner, "modifier", None))
+        inner = inner.element
+    if modifiers & {operators.nulls_first_op, operators.nulls_last_op}:
+        return clause
+    if isinstance(inner, sa.Column) and not inner.nullable:
+        return clause  # so that its index serves
+    return sa.nulls_last(clause) if operators.desc_op in modifiers else sa.nulls_first(clause)
 
 
 _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {

@@ -28,6 +28,8 @@ from .interface import Convert, Engine, Fault, quoted
 
 _DIGITS = 18
 """A decimal of so many digits fits into SQLite's 64-bit integer."""
+_WIDTH = 80
+"""Digits of a longer one: as many for every column, so that a sum compares with what it is the sum of."""
 
 
 class SQLite(Engine):
@@ -215,7 +217,7 @@ class _Connection(sqlite3.Connection):
         # a double's text is not read back to the last bit by every SQLite: doubles travel as their bits
         self.create_function("double_of", 1, lambda bits: struct.unpack(">d", bits)[0], deterministic=True)
         self.create_function("whole_number", 3, _whole_number, deterministic=True)
-        self.create_aggregate("sum", 1, _Sum)
+        self.create_window_function("sum", 1, _Sum)
 
 
 def _whole_number(value: Any, least: int, most: int) -> int | None:
@@ -229,19 +231,28 @@ class _Sum:
     """SUM, of long decimals too, which are text here."""
 
     def __init__(self) -> None:
-        self.total: Any = None
+        self.total: Any = 0
+        self.count = 0
         self.long = False
 
-    def step(self, value: Any) -> None:
+    def step(self, value: Any, sign: int = 1) -> None:
         if isinstance(value, str):
             self.long, value = True, _minor_units(value)
         if value is not None:
-            self.total = value if self.total is None else self.total + value
+            self.total += sign * value
+            self.count += sign
 
-    def finalize(self) -> Any:
+    def inverse(self, value: Any) -> None:
+        self.step(value, -1)
+
+    def value(self) -> Any:
+        if not self.count:
+            return None
         if self.long or (isinstance(self.total, int) and not -(2**63) <= self.total < 2**63):
-            return _sortable(self.total, len(str(abs(self.total))))
+            return _sortable(self.total)
         return self.total
+
+    finalize = value
 
 
 class _Named(sa.types.UserDefinedType[Any]):
@@ -279,14 +290,12 @@ def _timestamp(value: dt.datetime) -> str:
 def _decimal_to_sqlite(column: t.Numeric, value: Decimal) -> int | str:
     sign, digits, _ = value.as_tuple()
     minor = int("".join(map(str, digits))) * (-1 if sign else 1)
-    if column.precision <= _DIGITS:
-        return minor
-    return _sortable(minor, column.precision)
+    return minor if column.precision <= _DIGITS else _sortable(minor)
 
 
-def _sortable(minor: int, width: int) -> str:
+def _sortable(minor: int) -> str:
     # p and n keep SQLite from reading a number; the nines' complement makes -2 sort before -1
-    return f"p{minor:0{width}}" if minor >= 0 else f"n{10**width - 1 + minor:0{width}}"
+    return f"p{minor:0{_WIDTH}}" if minor >= 0 else f"n{10**_WIDTH - 1 + minor:0{_WIDTH}}"
 
 
 def _minor_units(text: str) -> int:
