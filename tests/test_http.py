@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import HTTPException
+from fastapi import HTTPException, Response
 from starlette.responses import StreamingResponse
 
 from dbservice import Row, Service, logs
@@ -322,6 +322,29 @@ async def test_a_body_that_is_too_large_is_413(migrated: Settings, tmp_path: Pat
         await client.delete(f"/v1/values/{row['id']}")
 
 
+async def test_a_body_that_says_it_is_too_large_is_not_even_awaited(
+    migrated: Settings, tmp_path: Path
+) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b'{"text": "'
+        raise AssertionError("it was asked for")
+
+    async with served(specimen(tmp_path, body=1000), migrated) as client:
+        headers = {"content-type": "application/json", "content-length": "99999999999999"}
+        problem(await client.post("/v1/values", content=never(), headers=headers), 413)
+
+
+async def test_a_body_that_does_not_come_is_408(migrated: Settings, tmp_path: Path) -> None:
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"text": "'
+        await asyncio.Event().wait()
+
+    async with served(specimen(tmp_path, receive=0.1), migrated) as client:
+        headers = {"content-type": "application/json"}
+        answer = await client.post("/v1/values", content=half(), headers=headers)
+        assert problem(answer, 408)["detail"] == "The body did not come in time."
+
+
 # --- paths and methods
 
 
@@ -480,6 +503,40 @@ async def served(service: Service, settings: Settings) -> AsyncIterator[httpx.As
 
 class Nothing(Row):
     id: int
+
+
+async def test_a_route_is_plain_fastapi(migrated: Settings, tmp_path: Path) -> None:
+    router = Router("plain")
+
+    @router.get("/in/a/thread")
+    def in_a_thread(response: Response) -> list[Nothing]:
+        response.headers["x-said"] = "by the endpoint"
+        return [Nothing(1)]
+
+    @router.get("/perhaps/{there}")
+    async def perhaps(there: bool, response: Response) -> Nothing | None:
+        response.status_code = 203
+        return Nothing(2) if there else None
+
+    service = specimen(tmp_path)
+    service.routers.append(router)
+    async with served(service, migrated) as client:
+        answer = await client.get("/v1/plain/in/a/thread")
+        assert (answer.json(), answer.headers["x-said"]) == ([{"id": 1}], "by the endpoint")
+        assert (await client.get("/v1/plain/perhaps/true")).json() == {"id": 2}
+        answer = await client.get("/v1/plain/perhaps/false")
+        assert (answer.json(), answer.status_code) == (None, 203)
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        shape = paths["/v1/plain/perhaps/{there}"]["get"]["responses"]["200"]["content"]["application/json"]
+        assert {"type": "null"} in shape["schema"]["anyOf"]
+
+
+async def test_a_conflict_repeats_nothing_that_was_sent(client: httpx.AsyncClient) -> None:
+    body = {"email": f"x for key '{SECRET}' y"}
+    assert (await client.post("/v1/users", json=body)).status_code == 201
+    answer = await client.post("/v1/users", json=body)
+    problem(answer, 409)
+    assert SECRET not in answer.text
 
 
 async def test_an_exception_is_500_without_its_words(

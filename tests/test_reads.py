@@ -173,6 +173,14 @@ async def test_stop_waits_for_reads_and_leaves_no_connection(server: Server, pla
     await until(lambda: not sessions(server, place))
 
 
+async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may(place: Settings) -> None:
+    async with asyncio.timeout(8):
+        async with started(place, pool=2, acquire=0.1, statement=2) as running:
+            reading = asyncio.ensure_future(running.reads.plain(slow(place, 0.6)))
+            await until(lambda: running.reads.in_use == 1)
+        assert len(await reading) == 1
+
+
 # --- limits
 
 

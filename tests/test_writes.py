@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 from sqlalchemy import Column
 
@@ -31,6 +32,7 @@ from .provoke import (
     kill,
     kill_all,
     sessions,
+    slow,
     started,
     until,
     wait_until,
@@ -128,6 +130,20 @@ async def test_a_problem_that_a_unit_raises_arrives_as_it_is(running: Running) -
     assert raised.value is problem
 
 
+async def test_a_unit_that_would_run_later_is_refused(running: Running) -> None:
+    async def coroutine(db: DAL) -> None:
+        add(db, "a")
+
+    def generator(db: DAL) -> Any:
+        add(db, "b")
+        yield
+
+    for unit in (coroutine, generator):
+        with pytest.raises(TypeError, match="a unit of work is a plain function"):
+            await running.writes.run(unit)
+    assert stored(running.engine.settings) == []
+
+
 async def test_a_unit_that_runs_out_of_an_iterator_fails_and_does_not_hang(running: Running) -> None:
     # a future does not take StopIteration
     def next_of_nothing(db: DAL) -> Any:
@@ -222,6 +238,43 @@ async def test_a_unit_is_run_again_from_its_beginning(server: Server, empty: Set
             await running.writes.run(unlucky, 99, "b")
     assert attempts == 3
     assert stored(empty) == ["a"]
+
+
+async def test_a_server_that_takes_no_writes_is_left_for_another(server: Server, empty: Settings) -> None:
+    """After a failover the old connections lead to what is a replica now."""
+    sessions = []
+
+    def unit(db: DAL) -> None:
+        sessions.append(own_session(db))
+        provoke_error(db, "25006" if server.type == "postgresql" else "1290")
+
+    async with started(empty) as running:
+        with pytest.raises(Unavailable, match="takes no writes now; nothing was stored"):
+            await running.writes.run(unit)
+    assert len(set(sessions)) == 2
+
+
+async def test_an_account_with_too_many_connections_is_worth_waiting_for(place: Settings) -> None:
+    if place.db_type == "mysql":
+        assert (
+            engine_of(place).fault(pymysql.err.OperationalError(1226, "max_user_connections"))
+            is Fault.STARTING
+        )
+
+
+async def test_an_abandoned_unit_frees_its_thread(running: Running) -> None:
+    """SQLite has one writer: all would wait for it."""
+    begun = threading.Event()
+
+    def endless(db: DAL) -> None:
+        begun.set()
+        db.executesql(slow(running.engine.settings, 60))
+
+    async with started(running.engine.settings, pool=2, write=0.5) as other:
+        with pytest.raises(OutcomeUnknown):
+            await other.writes.run(endless)
+        assert begun.is_set()
+        await other.writes.run(add, "a")
 
 
 async def test_a_wait_for_a_row_ends(

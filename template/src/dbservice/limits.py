@@ -23,6 +23,8 @@ class Limits:
     """How often a unit of work is tried that the engine rolled back for a deadlock or a conflict between nodes."""
     body: int = 1024 * 1024
     """Bytes of a request's body; more is answered 413."""
+    receive: float = 20.0
+    """The body of a request comes within this time, or is answered 408."""
     page: int = 200
     """Rows of a page at the most."""
     lock: float = 60.0

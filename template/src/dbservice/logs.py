@@ -45,6 +45,9 @@ def access_log(settings: Settings) -> bool:
 
 
 def harmless(record: logging.LogRecord) -> bool:
+    if record.name == "uvicorn.access" and isinstance(record.args, tuple):
+        # a query may hold what only its sender should know
+        record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] not in QUIET
 
 

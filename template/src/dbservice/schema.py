@@ -1,10 +1,11 @@
 """What `tables.py` is written with: owned tables, secret columns, the names of constraints."""
 
+import re
 from typing import Any
 
 import sqlalchemy as sa
 
-from .types import ColumnType, Enum, Id, Timestamp, fresh
+from .types import ColumnType, Enum, Id, String, Timestamp, fresh
 
 SECRET = {"secret": True}
 """`info=SECRET` on a column: the API takes it, never answers it, and no log holds it."""
@@ -41,8 +42,17 @@ def owned(metadata: sa.MetaData, name: str, *columns: sa.Column[Any], **options:
         sqlite_autoincrement=True,
         **options,
     )
+    keys: list[Any] = [*table.indexes]
+    keys += [each for each in table.constraints if isinstance(each, sa.UniqueConstraint)]
+    for column in (column for key in keys for column in key.columns):
+        if isinstance(column.type, String):
+            column.type.indexed = True
     for column in columns:
         column_type = column.type
+        if not re.fullmatch("[a-z][a-z0-9_]*", column.name):
+            raise ValueError(
+                f"{name}.{column.name}: write its name in a to z, 0 to 9 and _, from a letter on"
+            )
         if not isinstance(column_type, ColumnType):
             raise ValueError(f"{name}.{column.name}: use a type of dbservice.types, not {column_type!r}")
         if isinstance(column_type, Enum):

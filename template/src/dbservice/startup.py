@@ -68,7 +68,11 @@ def sentence(engine: Engine, error: BaseException) -> str:
     settings = engine.settings
     match engine.fault(error):
         case Fault.DENIED:
-            return f"the account {settings.db_user} or its password is refused: check DB_USER and DB_PASS."
+            prefix = "MIGRATE_" if settings.db_user == settings.migrate_db_user else ""
+            return (
+                f"the account {settings.db_user} or its password is refused:"
+                f" check {prefix}DB_USER and {prefix}DB_PASS."
+            )
         case Fault.MISSING if settings.db_type == "sqlite":
             return "the file cannot be opened or made: check DB_NAME."
         case Fault.MISSING:

@@ -138,6 +138,8 @@ class String(ColumnType):
     """Text of up to `length` code points, compared, sorted and unique by code point."""
 
     impl = sa.String
+    indexed = False
+    """Whether an index holds it, which on PostgreSQL takes 2700 bytes at most (a third of a page)."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -150,6 +152,8 @@ class String(ColumnType):
         text = _text(value)
         if len(text) > self.length:
             raise ValueError(f"must have at most {self.length} characters, has {len(text)}")
+        if self.indexed and len(text) > 675 and len(text.encode()) > 2700:
+            raise ValueError("must have at most 2700 bytes in UTF-8, for its index")
         return text
 
     def parameter(self, value: Any) -> str:

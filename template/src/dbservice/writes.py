@@ -177,6 +177,7 @@ class WritePool:
         try:
             result = function(db, *arguments, **keywords)
             if inspect.isawaitable(result) or inspect.isgenerator(result):
+                getattr(result, "close", int)()
                 raise TypeError("a unit of work is a plain function: nothing of this one has run")
         except BaseException as error:
             self._roll_back()

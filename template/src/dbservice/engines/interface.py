@@ -71,7 +71,7 @@ class Engine(ABC):
         """A DB-API connection with its session set up (strict, UTC, READ COMMITTED). `statement_timeout` in seconds."""
 
     def cut(self, connection: Any) -> None:  # noqa: B027
-        """End a connection that another thread waits on, where the driver has no time limit of its own."""
+        """End what another thread waits for on its connection."""
 
     def sqlalchemy(self) -> sa.Engine:
         """SQLAlchemy's engine for migrations: no pool, no time limit on a statement."""

@@ -5,6 +5,7 @@ Which of the two answers is found out at run time; the few words in which they d
 import asyncio
 import datetime as dt
 import re
+import socket
 import ssl
 import uuid
 from collections.abc import Iterator, Sequence
@@ -116,7 +117,7 @@ class MySQL(Engine):
             database=s.db_name,
             charset="utf8mb4",
             connect_timeout=self.limits.connect,
-            read_timeout=socket_timeout,
+            read_timeout=self.limits.connect,  # of the greeting, for which a server of another kind waits, too
             write_timeout=socket_timeout,
             client_flag=CLIENT.FOUND_ROWS,  # else an UPDATE that changes nothing counts 0
             program_name=self.application,
@@ -124,6 +125,7 @@ class MySQL(Engine):
             ssl=tls,
             ssl_disabled=tls is None,
         )
+        connection._read_timeout = socket_timeout  # type: ignore[attr-defined]
         with connection.cursor() as cursor:
             if tls:
                 cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
@@ -131,6 +133,9 @@ class MySQL(Engine):
             for statement in self._session(statement_timeout):
                 cursor.execute(statement)
         return connection
+
+    def cut(self, connection: Any) -> None:
+        connection._sock.shutdown(socket.SHUT_RDWR)
 
     def _tls(self) -> ssl.SSLContext | None:
         s = self.settings

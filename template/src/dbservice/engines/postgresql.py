@@ -30,6 +30,7 @@ _FAULTS = {
     errorcodes.RESTRICT_VIOLATION: Fault.REFERENCE,
     errorcodes.NOT_NULL_VIOLATION: Fault.VALUE,
     errorcodes.CHECK_VIOLATION: Fault.VALUE,
+    errorcodes.PROGRAM_LIMIT_EXCEEDED: Fault.VALUE,  # longer than its index takes
     errorcodes.SERIALIZATION_FAILURE: Fault.RETRY,
     errorcodes.DEADLOCK_DETECTED: Fault.RETRY,
     errorcodes.LOCK_NOT_AVAILABLE: Fault.RETRY,

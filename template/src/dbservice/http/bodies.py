@@ -1,5 +1,6 @@
 """Request bodies: JSON in which no value is altered by reading it."""
 
+import asyncio
 import json
 import math
 import re
@@ -9,6 +10,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
+
+from ..limits import Limits
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -72,14 +75,29 @@ def loads(body: bytes) -> Any:
 
 
 class JSONRequest(Request):
-    """A request whose body ends at `limit` bytes, and whose `json()` alters nothing."""
+    """A request whose body ends at `limits.body` bytes, comes within `limits.receive`, and whose `json()` alters nothing."""
 
-    def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
         super().__init__(scope, self._limited)
-        self._source, self._left = receive, limit
+        self._source, self._left = receive, limits.body
+        self._deadline: float | None = None
+        self._patience = limits.receive
+        self._complete = False
 
     async def _limited(self) -> Message:
-        message = await self._source()
+        if self._complete:
+            return await self._source()  # that the client has gone
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._patience
+            declared = self.headers.get("content-length", "")
+            if declared.isdigit() and int(declared) > self._left:
+                raise HTTPException(413)  # before the client sends any of it
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._source()
+        except TimeoutError:
+            raise HTTPException(408) from None
+        self._complete = not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             raise HTTPException(413)

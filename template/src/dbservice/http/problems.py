@@ -98,10 +98,11 @@ def _methods(request: Request) -> list[str]:
 _MOST = 20
 """Errors that are named; a body can hold thousands."""
 
-_TITLES = {413: "Content Too Large"}  # whose phrase depends on the version of Python
+_TITLES = {404: "Not found", 413: "Content Too Large"}  # the second's phrase depends on the version of Python
 _SENTENCES = {
     404: "There is nothing at this path.",
     405: "This path does not take that method.",
+    408: "The body did not come in time.",
     413: "The body is too large.",
 }
 _MESSAGES = {

@@ -1,7 +1,9 @@
 """Routers for a service's resources: plain FastAPI, whose rows go out as bytes without being validated once more."""
 
 import functools
+import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -38,6 +40,7 @@ After = Annotated[
 
 _SAID = {
     404: "There is no such row.",
+    408: "The body did not come in time.",
     409: "A unique or foreign key stands against it.",
     413: "The body is too large.",
     422: "A value is wrong.",
@@ -62,7 +65,7 @@ encode = msgspec.json.Encoder(enc_hook=str).encode  # the hook is for PlainDecim
 class Route(APIRoute):
     """A route whose endpoint may answer a `Row`, a list of rows or a `Page`: encoded at once, documented as what it is."""
 
-    limit = Limits().body
+    limits = Limits()
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         answer = typing.get_type_hints(endpoint).get("return")
@@ -76,7 +79,7 @@ class Route(APIRoute):
         methods = set(options.get("methods") or {"GET"})
         statuses = [422, 503]
         if methods & {"POST", "PATCH", "PUT"}:
-            statuses.append(413)
+            statuses += [408, 413]
         if methods & {"POST", "PATCH", "PUT", "DELETE"}:
             statuses.append(409)
         if "{" in path:
@@ -95,13 +98,13 @@ class Route(APIRoute):
             return handler
 
         async def with_exact_json(request: Request) -> Response:
-            return await handler(JSONRequest(request.scope, request.receive, self.limit))
+            return await handler(JSONRequest(request.scope, request.receive, self.limits))
 
         return with_exact_json
 
     def mount(self, app: FastAPI, limits: Limits) -> None:
         """Put the route straight into the application: FastAPI searches an included router twice for each request."""
-        self.limit = limits.body
+        self.limits = limits
         self.dependency_overrides_provider = app
         self.app = request_response(self.get_route_handler())
         app.router.routes.append(self)
@@ -114,6 +117,10 @@ def Router(name: str, **options: Any) -> APIRouter:
 
 def _documented(answer: Any) -> Any:
     """The pydantic model of what an endpoint answers; None where that is FastAPI's business."""
+    if typing.get_origin(answer) in (typing.Union, types.UnionType):
+        some = [each for each in typing.get_args(answer) if each is not type(None)]
+        optional: Any = _documented(some[0]) if len(some) == 1 else None
+        return None if optional is None else optional | None
     kind, row = typing.get_origin(answer), next(iter(typing.get_args(answer)), answer)
     if not (isinstance(row, type) and issubclass(row, Row)):
         return None
@@ -138,12 +145,23 @@ def _page_model(row: type[Row]) -> type[BaseModel]:
 def _encoding(endpoint: Callable[..., Any], status: int, path: str) -> Callable[..., Any]:
     locate = status == 201 and "{" not in path
 
-    @functools.wraps(endpoint)
-    async def answer(*args: Any, **kwargs: Any) -> Any:
-        result = await endpoint(*args, **kwargs)
+    def answer(result: Any, asked: dict[str, Any]) -> Any:
         if not isinstance(result, Row | Page | list):
             return result
         headers = {"Location": f"{path}/{result.id}"} if locate and isinstance(result, Row) else None
-        return Response(encode(result), status, headers, "application/json")
+        response = Response(encode(result), status, headers, "application/json")
+        for given in asked.values():
+            if isinstance(given, Response):  # what the endpoint has said of its answer
+                response.status_code = given.status_code or status
+                response.raw_headers += [each for each in given.raw_headers if each[0] != b"content-length"]
+        return response
 
-    return answer
+    @functools.wraps(endpoint)
+    async def with_bytes(**asked: Any) -> Any:
+        return answer(await endpoint(**asked), asked)
+
+    @functools.wraps(endpoint)
+    def with_bytes_in_a_thread(**asked: Any) -> Any:
+        return answer(endpoint(**asked), asked)
+
+    return with_bytes if inspect.iscoroutinefunction(endpoint) else with_bytes_in_a_thread
