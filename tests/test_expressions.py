@@ -167,6 +167,18 @@ async def test_pydal_takes_no_parts_of_times(running: Running) -> None:
         await running.writes.run(hour)
 
 
+async def test_pydal_takes_no_averages_of_whole_numbers(filled: Running) -> None:
+    def average(db: DAL, name: str) -> Any:
+        field = db[values].column(name).avg()
+        return db(db[values].id > 0).select(field).first()[field]
+
+    for name in ("integer", "decimal"):
+        with pytest.raises(TypeError, match="divide in Python"):
+            await filled.writes.run(average, name)
+    await filled.writes.run(lambda db: db(db[values].id > 0).update(float=2.5))
+    assert await filled.writes.run(average, "float") == 2.5
+
+
 async def test_ids_are_the_databases_own(running: Running) -> None:
     added = await running.writes.run(lambda db: db[values].add({"integer": 1}))
     for unit in (

@@ -29,7 +29,7 @@ _FUNCTIONS: dict[str, set[Any]] = {
     "char_length": {_TEXT},
 }
 """Over which values a function answers the same everywhere; `count` and `coalesce` take any."""
-_INSTEAD = {
+INSTEAD = {
     "avg": "select sum() and count(), and divide in Python",
     "length": "MySQL counts bytes, use char_length()",
     "lower": FOLDS,
@@ -102,7 +102,7 @@ def _function(name: str, arguments: list[Any]) -> None:
     for argument in arguments:
         family = type(argument.type) if isinstance(argument.type, t.Numeric) else _family(argument)
         if family is not None and family not in _FUNCTIONS.get(name, ()):
-            instead = _INSTEAD.get(name, "compute it in Python")
+            instead = INSTEAD.get(name, "compute it in Python")
             raise TypeError(f"{name}() of {argument.type!r}: the engines do not compute it alike: {instead}")
 
 

@@ -30,7 +30,7 @@ from pydal.objects import Expression, Field, LazySet, Query, Row, Rows, Table
 
 from .engines.interface import Engine, quoted
 from .errors import BadValue
-from .expressions import FOLDS
+from .expressions import FOLDS, INSTEAD
 from .schema import default_of, has_default, python_name
 from .types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
 
@@ -289,6 +289,8 @@ def _sensible(expression: Any, beside: Any) -> None:
     """Raise TypeError for what some engine would answer with a wrong value."""
     kind = expression.type
     op = getattr(expression.op, "__name__", "")
+    if op == "aggregate" and expression.second == "AVG" and not isinstance(kind.column_type, Float):
+        raise TypeError(f"avg() of {kind.column_type!r}: {INSTEAD['avg']}")
     if op in ("add", "sub", "mul", "div", "mod") and op not in kind.reckons:
         raise TypeError(f"the engines do not reckon alike with {kind.column_type!r}: compute it in Python")
     if beside == "string" and not kind.is_text:

@@ -66,8 +66,10 @@ def the_service(folder: Path) -> Service:
 
 
 def tables() -> list[sa.Table]:
-    """The tables of the service under test, parents first."""
-    return list(the_service(Path.cwd()).tables.sorted_tables)
+    """The tables of the service under test that have a route `/v1/<table>`, parents first."""
+    service = the_service(Path.cwd())
+    paths = {getattr(route, "path", "") for router in service.routers for route in router.routes}
+    return [table for table in service.tables.sorted_tables if f"/v1/{table.name}" in paths]
 
 
 @pytest.fixture(scope="session")
