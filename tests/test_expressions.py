@@ -133,6 +133,13 @@ async def test_a_sum_of_more_than_64_bits_is_refused_and_not_rounded(filled: Run
         await asked(filled, of(c.bigint * 4))
 
 
+async def test_whole_numbers_are_reckoned_in_64_bits(running: Running) -> None:
+    await running.writes.run(lambda db: db[values].add({"integer": 2**31 - 1}))
+    assert await asked(running, of(c.integer + 1)) == [2**31]
+    assert await asked(running, of(c.integer * 2 - 3)) == [2**32 - 5]
+    assert await asked(running, of(c.integer).where(c.integer + 1 > sa.bindparam("x")), x=5) == [2**31 - 1]
+
+
 async def test_a_backslash_may_be_the_escape_character(running: Running) -> None:
     await running.writes.run(lambda db: [db[values].add({"string": each}) for each in ("a%", "ab")] and None)
     assert await asked(running, of(c.string).where(c.string.like("a\\%", escape="\\"))) == ["a%"]

@@ -19,6 +19,7 @@ from psycopg2 import errorcodes
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import OPERATORS
 
 from .. import types as t
 from ..types import ColumnType
@@ -308,6 +309,15 @@ class _Compiler(PlainLike, pg.base.PGCompiler):
         """With NULL as the least of all values, as it is elsewhere."""
         clauses = [_null_is_least(each) for each in select._order_by_clauses]
         return f" ORDER BY {', '.join(self.process(each, **options) for each in clauses)}" if clauses else ""
+
+    def _in_64_bits(self, binary: Any, operator: Any, **options: Any) -> str:
+        """The others reckon with 64 bits, whatever the column has."""
+        if isinstance(binary.left.type, t.Integer):
+            binary = binary._clone()
+            binary.left = sa.cast(binary.left, pg.BIGINT())
+        return str(self._generate_generic_binary(binary, OPERATORS[operator], **options))
+
+    visit_add_binary = visit_sub_binary = visit_mul_binary = _in_64_bits
 
 
 def _null_is_least(clause: Any) -> Any:
