@@ -39,8 +39,8 @@ migrate: .venv var ## bring the database's schema up to date
 revision: .venv var ## write a migration for what changed in tables.py (m="what changed")
 	@$(if $(m),,$(error say what changes: make revision m="add a column"))$(BIN)/python -m $(PACKAGE) revision -m "$$m"
 
-update: ## take over what is new in the template
-	@sh scripts/bootstrap.sh copier update --skip-answered
+update: ## take over what is new in the template (ARGS="--vcs-ref 1.2.0" for one version)
+	@sh scripts/bootstrap.sh copier update --skip-answered $(ARGS)
 
 clean: ## remove what was made here, except var/ with its data
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from copier.errors import UserMessageError
 
+from dbservice.settings import Settings
+
 ROOT = Path(__file__).parent.parent
 ANSWERS = sorted((ROOT / "tests/answers").glob("*.yml"))
 OTHERS = {"service_name": "a", "description": "a", "database": "postgresql", "tables": {}, "shared": {}}
@@ -49,7 +51,7 @@ def run(*command: str | Path, cwd: Path) -> str:
         [sys.executable, "-m", *command], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def is_clean(service: Path) -> None:
@@ -104,6 +106,11 @@ COLUMNS: list[tuple[object, str]] = [
     ("enum(a," + "x" * 61 + ")", "at most 60 letters"),
     ("enum(" + ",".join(f"v{i}" for i in range(101)) + ")", "1 to 100 values"),
     ("enum(a,b,a)", "one value stands in it twice; write enum(a,b)"),
+    (
+        "enum(a",
+        "enum(a lacks its ); write the column in quotes, since YAML ends it at the comma where braces are around it",
+    ),
+    ("decimal(12", "decimal(12 lacks its ); write the column in quotes"),
     # modifiers
     ("string(5) uniqe", "string(5) uniqe is not understood; write the type, then any of unique, index"),
     ("unique string(5)", "unique is no type"),
@@ -122,7 +129,14 @@ COLUMNS: list[tuple[object, str]] = [
     ("-> t optional = 1", "a foreign key has no default; leave = 1 out"),
     ("-> T", "-> T is not understood"),
     # defaults
-    ("integer = 1 secret", "1 secret is no default for integer; write a whole number"),
+    ("integer = 1 secret", "a secret that everybody can read here is none; leave = 1 out"),
+    ("boolean = false index", "index stands after =; write boolean index = false"),
+    ("enum(a,b) = a optional", "optional stands after =; write enum(a,b) optional = a"),
+    ("text = x optional", "optional stands after =; write text optional = x, or the default in JSON quotes"),
+    (
+        "string(9) index = so  it is unique optional",
+        "unique optional stands after =; write string(9) index unique optional = so  it is, or the default in JSON quotes",
+    ),
     ("string(5) secret = hello", "leave = hello out"),
     ("binary = AA==", "binary takes no default"),
     ("boolean = True", "True is no default for boolean; write true or false"),
@@ -195,7 +209,9 @@ NAMES: list[tuple[object, str]] = [
     ("a b", "write a_b"),
     ("a\n", "write a"),
     ("", "write name"),
-    (True, "write true"),  # what YAML makes of `on:`
+    (True, "YAML reads this name as no text; write it in quotes"),  # what it makes of `on:`
+    (False, "YAML reads this name as no text; write it in quotes"),
+    (None, "YAML reads this name as no text; write it in quotes"),
     (5, "write name"),
     ("x" * 59, "have 60 characters together; write at most 59"),
     ("ctid", "write ctid_value"),
@@ -213,6 +229,8 @@ TABLES: list[tuple[object, str]] = [
     ({"_notes": NOTES}, "write notes"),
     ({"1": NOTES}, "table 1: the name of a table begins with a letter"),
     ({5: NOTES}, "table 5: the name of a table begins with a letter"),
+    ({True: NOTES}, "table True: YAML reads this name as no text; write it in quotes"),
+    ({None: NOTES}, "table None: YAML reads this name as no text; write it in quotes"),
     ({"x" * 49: NOTES}, "the name has 49 characters; write one of at most 48"),
     ({AWAY: {"x" * 12: "text"}}, "have 60 characters together"),
     ({"alembic_version_a": NOTES}, "belong to the migrations; write my_alembic_version_a"),
@@ -272,14 +290,16 @@ REST: list[tuple[dict[str, Any], str]] = [
     ({"service_name": "a-"}, "write a"),
     ({"service_name": "1a"}, "write a"),
     ({"service_name": ""}, "write my-service"),
-    ({"service_name": None}, "service_name None"),
+    ({"service_name": None}, "service_name None: YAML reads it as no text; write it in quotes"),
+    ({"service_name": True}, "service_name True: YAML reads it as no text; write it in quotes"),
     ({"service_name": "a" * 25}, "has 25 characters"),
     ({"service_name": "json"}, "has a package json already; write json-service"),
     ({"service_name": "pydantic-settings"}, "write pydantic-setting-service"),
     ({"service_name": "class"}, "write class-service"),
     ({"service_name": "dbservice"}, "write dbservice-service"),
     ({"description": ""}, "description: it is empty or not one plain line"),
-    ({"description": None}, "description: it is empty"),
+    ({"description": None}, "description None: YAML reads it as no text; write it in quotes"),
+    ({"description": 5}, "description 5: YAML reads it as no text; write it in quotes"),
     ({"description": "a\nb"}, "not one plain line"),
     ({"description": 'a "b"'}, "without double quotes"),
     ({"description": "a\\b"}, "and backslashes"),
@@ -301,6 +321,27 @@ REST: list[tuple[dict[str, Any], str]] = [
     ({"schema": "x" * 64}, "63 at most"),
     ({"schema": "pg_a"}, "write public, or my_pg_a"),
     ({"schema": "information_schema"}, "PostgreSQL keeps this name"),
+    # no YAML
+    *(
+        ({"tables": text}, "tables: this is no YAML; write {a: {b: text}}, close every quote and bracket")
+        for text in [
+            "a: b: c",
+            "{a: {b: text",
+            "{a: {b: c: d}}",
+            "{a: {b: text}}}",
+            "{a: {b: text]}",
+            '{a: {b: "text}}',
+            'a:\n  b: json = {"c": 1}',
+            "{a: {b: json = [1]}}",
+            "a: 'b",
+            "a:\n  b: {c: d\ne: f",
+        ]
+    ),
+    *(({"shared": text}, "shared: this is no YAML") for text in ["{", "a: {columns: {b: text}", "a: b: c"]),
+    *(
+        ({"deploy": text}, "deploy: this is no YAML; write [compose, kubernetes]")
+        for text in ["[compose", "[compose}", "'compose"]
+    ),
     # tables of other services
     ({"shared": []}, "shared is no mapping"),
     ({"shared": {"Events": EVENTS}}, "table Events: the name of a table"),
@@ -327,7 +368,13 @@ REST: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"shared": {"events": {"columns": {"c": "bigint = 5"}}}},
-        "table events, column c: unique, index and = default",
+        "table events, column c: unique, index and = default are for its owner to say; write the type, and optional or "
+        "secret where they hold",
+    ),
+    ({"shared": {True: EVENTS}}, "table True: YAML reads this name as no text"),
+    (
+        {"shared": {"events": {"columns": {"c": "enum(a", "b)": None}}}},
+        "table events, column c: enum(a lacks its ); write the column in quotes",
     ),
     ({"shared": {"events": EVENTS | {"rows": ["kind"]}}}, "table events: its rows are no mapping"),
     (
@@ -349,6 +396,10 @@ REST: list[tuple[dict[str, Any], str]] = [
     (
         {"shared": {"events": EVENTS | {"rows": {"id": "x"}}}},
         "table events, column id of rows: x is no value of it",
+    ),
+    (
+        {"shared": {"events": EVENTS | {"rows": {"kind": False}}}},  # what YAML makes of {kind: no}
+        "table events, column kind of rows: YAML reads its value as no text; write it in quotes",
     ),
 ]
 
@@ -426,6 +477,26 @@ def test_the_command_ends_with_the_sentence_and_nothing_else(template: Path, tmp
         assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "new").exists()
     assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{notes: {body: text}}",
+        '{"notes":{"body":"string(20) = it\'s"}}',
+        "notes: {body: text, at: timestamp = 2024-01-31T13:45:00Z}",
+        'notes:\n  body: json = [1, 2]  # no "flow" {here\n  at: time = 12:00:00\n  \'on\': "json = {\\"a\\": [1]}"\n',
+        "a: &a {body: text}\nb: *a",
+        "{a: {b: 'enum(a,b)',\n c: [string(5) = x]}}",
+        "notes:\n  body: |-\n    text = a: b: {",
+    ],
+)
+def test_what_is_yaml_is_never_called_none(stamp: Stamp, text: str) -> None:
+    assert yaml.safe_load(text)
+    try:
+        stamp({"tables": text})
+    except UserMessageError as refused:
+        assert "no YAML" not in str(refused)
 
 
 # --- what is stamped
@@ -556,6 +627,9 @@ def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
             "price": "decimal( 12 , 2 ) = 0",
             "token": "binary optional secret",
             "quoted": r'string(9) = "say \"hi\""',
+            "word": "string(9) = unique",
+            "words": 'string(9) = "a unique"',
+            "choice": "enum(a,a index) = a index",
             "plain": "string(9) index = it's",
             "both": "string(9) unique index",
         },
@@ -570,6 +644,9 @@ def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
         '("price", Numeric(12, 2), nullable=False, default="0")',
         '("token", Binary(), nullable=True, info=SECRET)',
         """("quoted", String(9), nullable=False, default='say "hi"')""",
+        '("word", String(9), nullable=False, default="unique")',
+        '("words", String(9), nullable=False, default="a unique")',
+        '("choice", Enum("a", "a index"), nullable=False, default="a index")',
         """("plain", String(9), nullable=False, index=True, default="it's")""",
         '("both", String(9), nullable=False, unique=True)',
     ]:
@@ -617,6 +694,29 @@ def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
     }
 
 
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "mariadb", "sqlite"])
+def test_a_shell_can_load_every_line_of_the_settings(stamp: Stamp, engine: str) -> None:
+    service = stamp({"service_name": "a-b", "database": engine})
+    text = (service / ".env.example").read_text()
+    assert "set -a; . ./.env; set +a" in text
+    settings = re.sub("^# (?=[A-Z_]+=)", "", text, flags=re.M)
+    assert not re.search(r"^[^#\n]*[^#\w=./\n-]", settings, re.M)
+    (service / ".env").write_text(re.sub("PASS=$", "PASS=secret", settings, flags=re.M))
+    (service / "var").mkdir()
+    command = ["env", "-i", "sh", "-c", "set -a; . ./.env; set +a; env -0"]
+    done = subprocess.run(command, cwd=service, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    names = set(re.findall("^([A-Z_]+)=", settings, re.M))
+    loaded = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    loaded = {name: value for name, value in loaded.items() if name in names}
+    if engine == "sqlite":
+        loaded["DB_NAME"] = str(service / loaded["DB_NAME"])
+    needed = {name: loaded[name] for name in re.findall("^([A-Z_]+)=", text, re.M)}
+    migrates = {name: value for name, value in loaded.items() if name.startswith("MIGRATE_")}
+    assert names == loaded.keys()
+    assert Settings.load(loaded) == Settings.load(needed | migrates)  # what is commented out is the default
+
+
 @pytest.mark.parametrize(
     ("ci", "path"), [("github", ".github/workflows/check.yml"), ("gitlab", ".gitlab-ci.yml")]
 )
@@ -634,6 +734,27 @@ def test_ci_runs_what_a_developer_runs(stamp: Stamp, ci: str, path: str) -> None
         )
         == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("ci", "path"), [("github", ".github/workflows/check.yml"), ("gitlab", ".gitlab-ci.yml")]
+)
+def test_ci_has_the_server_that_the_tests_need(stamp: Stamp, ci: str, path: str) -> None:
+    said = {
+        database: (stamp({"ci": ci, "database": database}, database) / path).read_text()
+        for database in ["sqlite", "postgresql", "mariadb", "mysql"]
+    }
+    assert said["sqlite"] == said["postgresql"]  # a wheel brings PostgreSQL
+    assert re.search(r"apt-get install -y .*mariadb-server\b.*make test", said["mariadb"], re.S)
+    assert not re.search("mysql", said["mariadb"])
+    assert all(map(yaml.safe_load, said.values()))
+    job = yaml.safe_load(said["mysql"])
+    job = job["jobs"]["check"] if ci == "github" else job["check"]
+    services = job["services"].values() if ci == "github" else job["services"]
+    assert [service["image"] if ci == "github" else service for service in services] == ["mysql:8.0"]
+    variables = job["env"] if ci == "github" else job["variables"]
+    host = "127.0.0.1" if ci == "github" else "mysql"
+    assert variables["DB_TEST_URL"] == f"mysql://root:test@{host}:3306/mysql"
 
 
 def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path: Path) -> None:
@@ -661,8 +782,22 @@ def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path:
     git("add", "-A", cwd=source)
     git("commit", "-m", "two", cwd=source)
     git("tag", "1.1.0", cwd=source)
-    run("copier", "update", "--defaults", "--skip-answered", cwd=service)
+    renamed = subprocess.run(
+        [sys.executable, "-m", "copier", "update", "--defaults", "--data", "service_name=other"],
+        cwd=service,
+        capture_output=True,
+        text=True,
+    )
+    assert renamed.returncode == 1
+    assert "service_name other: the service's own files call it service" in renamed.stderr.splitlines()[-1]
+    assert "Traceback" not in renamed.stderr
+    assert not subprocess.check_output(["git", "status", "--porcelain"], cwd=service)
 
+    said = run(
+        "copier", "update", "--defaults", "--skip-answered", "--data", "service_name=service", cwd=service
+    )
+    for answer in ("tables", "database", "schema", "description"):
+        assert re.search(rf"^ +{answer}\b.* (src/service/|pyproject\.toml)", said, re.M)
     same = {
         str(path.relative_to(service)) for path, content in stamped.items() if path.read_bytes() == content
     }
