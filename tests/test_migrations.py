@@ -1,6 +1,7 @@
 """Migrations: what a revision says, what it does to tables that hold rows, and who may run one, on every engine."""
 
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dbservice import Limits, Service, migrations
+from dbservice import Limits, Service, migrations, startup
 from dbservice.errors import StartupError
 from dbservice.schema import AUTOMATIC
+from dbservice.settings import Settings
 from dbservice.testing import servers
 
 from . import specimen
@@ -616,6 +618,25 @@ def test_a_table_in_use_does_not_make_everybody_wait(tiny: Tiny) -> None:
     assert tiny.differences() == []
 
 
+@only("mysql", "mariadb")
+def test_a_table_in_use_is_waited_for(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise("first")
+    tiny.upgrade()
+    tiny.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    tiny.revise("second")
+    with closing(tiny.database.connect()) as reader, ThreadPoolExecutor(1) as other:
+        reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
+        migrating = other.submit(tiny.upgrade)
+        deadline = time.monotonic() + 20
+        while "tried again" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.1)
+        reader.rollback()
+        migrating.result(timeout=20)
+    assert "tried again: the tables are in use by others" in caplog.messages
+    assert tiny.differences() == [] and "alembic_version_tiny_half" not in names(tiny)
+
+
 @only("postgresql")
 def test_a_schema_of_its_own_is_made(tiny: Tiny) -> None:
     tiny.options["schema"] = "their own"
@@ -699,3 +720,508 @@ def upgrade():
     with pytest.raises(StartupError, match="row 1 of posts names a row of users that is not there"):
         tiny.upgrade()
     assert len(rows(tiny, "users")) == 3
+
+
+# --- MySQL, which takes back no DDL: a revision that stopped goes on where it stopped
+
+
+def change_things(tiny: Tiny, *statements: str) -> None:
+    with connected(tiny) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "way", ["an enum loses a value", "a unique after a new column", "a dropped column before"]
+)
+def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(tiny: Tiny, way: str) -> None:
+    change, mend = {
+        "an enum loses a value": (('Enum("a", "b")', 'Enum("a")'), "UPDATE users SET {order} = 'a'"),
+        "a unique after a new column": (
+            (
+                '"about", Text(), nullable=False, default="it\'s \\\\ é"),',
+                '"about", String(20), nullable=False, default="x", unique=True),\n    Column("new", Date(), nullable=True),',
+            ),
+            "UPDATE users SET about = email",
+        ),
+        "a dropped column before": (
+            ('nullable=True),\n    Column("order"', 'nullable=True),\n    Column("new", Date(), nullable=True),\n    Column("order"'),
+            "DELETE FROM posts WHERE id > 1",
+        ),
+    }[way]  # fmt: skip
+    before = BEFORE.replace('"about", Text()', '"about", String(20)') if "unique" in way else BEFORE
+    after = BEFORE.replace(*change)
+    assert after != BEFORE
+    if "dropped" in way:  # in another table, whose revision comes first
+        before = (
+            BEFORE
+            + 'archive = owned(metadata, "archive", Column("x", Integer(), nullable=True), Column("y", Integer(), nullable=True))\n'
+        )
+        after = (
+            after + 'archive = owned(metadata, "archive", Column("x", Integer(), nullable=True))\n'
+        ).replace(
+            '"title", String(20), nullable=False, index=True',
+            '"title", String(20), nullable=False, unique=True',
+        )
+    tiny.tables(before)
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny)
+    if "unique" in way:
+        change_things(tiny, "UPDATE users SET about = 'same'")
+    if "dropped" in way:
+        change_things(tiny, "UPDATE posts SET title = 'same'")
+    tiny.tables(after)
+    tiny.revise("second")
+    for _ in range(2):
+        with pytest.raises(StartupError, match="the database said") as caught:
+            tiny.upgrade()
+        goes_on = "stays done" in str(caught.value) and "goes on from there" in str(caught.value)
+        assert goes_on == (tiny.database.type == "mysql"), caught.value
+        assert migrations.reached(tiny.service, tiny.engine) == "0001_first"
+    with connected(tiny) as connection:
+        quote = connection.dialect.identifier_preparer.quote
+    change_things(tiny, mend.format(order=quote("order")))
+    tiny.upgrade()
+    assert tiny.differences() == []
+    the_checks_hold(tiny)
+    assert not [name for name in names(tiny) if "half" in name]
+    clear(tiny)
+    tiny.move("base")
+    tiny.upgrade()
+    assert tiny.differences() == []
+
+
+REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+from dbservice import types
+
+revision = "{revision}"
+down_revision = {before!r}
+
+
+def upgrade() -> None:
+    {body}
+
+
+def downgrade() -> None:
+    op.drop_table("half")
+"""
+
+
+def write_revision(tiny: Tiny, revision: str, before: str | None, *body: str) -> None:
+    text = REVISION.format(revision=revision, before=before, body="\n    ".join(body))
+    (tiny.versions / f"{revision}.py").write_text(text)
+
+
+def test_what_a_failed_revision_wrote_is_written_once(tiny: Tiny) -> None:
+    write = 'op.execute("INSERT INTO half (a) VALUES (1)")'
+    body = ['op.create_table("half", sa.Column("a", types.Integer()))', write, write]
+    write_revision(
+        tiny,
+        "0001",
+        None,
+        *body,
+        'op.add_column("half", sa.Column("b", types.Integer()))',
+        write + " # two",
+        "1 / 0",
+    )
+    for _ in range(2):
+        with pytest.raises(StartupError, match="ZeroDivisionError: division by zero"):
+            tiny.upgrade()
+    # mended in the file: what was done is passed over, what is new is done
+    write_revision(
+        tiny,
+        "0001",
+        None,
+        *body,
+        'op.add_column("half", sa.Column("b", types.Integer()))',
+        'op.execute("INSERT INTO half VALUES (2, 2)")',
+    )
+    tiny.upgrade()
+    with connected(tiny) as connection:
+        assert connection.exec_driver_sql("SELECT a, b FROM half ORDER BY a").fetchall() == [
+            (1, None),
+            (1, None),
+            (2, 2),
+        ]
+    assert names(tiny) == {"half", "alembic_version_tiny"}
+
+
+@only("mysql", "mariadb")
+def test_what_no_revision_says_any_more_is_named(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    write_revision(tiny, "0001", None, "pass")
+    tiny.upgrade()
+    write_revision(tiny, "0002", "0001", 'op.create_table("half", sa.Column("a", types.Integer()))', "1 / 0")
+    with pytest.raises(StartupError, match="ZeroDivisionError"):
+        tiny.upgrade()
+    (tiny.versions / "0002.py").unlink()
+    caplog.clear()
+    tiny.upgrade()
+    assert caplog.messages == [
+        "a revision stopped half-way and is not there any more: what it did stands in alembic_version_tiny_half"
+    ]
+    write_revision(tiny, "0002", "0001", 'op.create_table("whole", sa.Column("a", types.Integer()))')
+    tiny.upgrade()
+    said = [message for message in caplog.messages if "stays done" in message]
+    assert len(said) == 1 and "CREATE TABLE `half`" in said[0] and "\n" not in said[0]
+    assert names(tiny) == {"half", "whole", "alembic_version_tiny"}
+
+
+def test_the_table_of_another_service_is_never_taken_for_ours(tiny: Tiny) -> None:
+    change_things(tiny, "CREATE TABLE users (id INTEGER PRIMARY KEY)")
+    tiny.tables(ONE)
+    tiny.revise("first")
+    for _ in range(3):
+        with pytest.raises(StartupError, match=r"(?i)already exists"):
+            tiny.upgrade()
+    assert names(tiny) - {"alembic_version_tiny"} == {"users"}
+    with connected(tiny) as connection:
+        assert [each["name"] for each in sa.inspect(connection).get_columns("users")] == ["id"]
+
+
+@only("mysql", "mariadb")
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_migration_that_is_killed_goes_on(tiny: Tiny, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before or after a statement of which nobody can say whether it was done."""
+    tiny.tables(BEFORE)
+    tiny.revise("first")
+    engine = tiny.engine
+    made = engine.sqlalchemy()
+    monkeypatch.setattr(engine, "sqlalchemy", lambda: made)
+
+    def kill(connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
+        if "INDEX `ix_posts_title`" in statement:
+            cursor.connection._force_close()
+            raise KeyboardInterrupt
+
+    sa.event.listen(made, f"{moment}_cursor_execute", kill)
+    with pytest.raises(KeyboardInterrupt):
+        migrations.upgrade(tiny.service, engine)
+    assert "posts" in names(tiny) and migrations.reached(tiny.service, tiny.engine) is None
+    tiny.upgrade()
+    assert tiny.differences() == []
+    assert names(tiny) == {"users", "posts", "alembic_version_tiny"}
+
+
+# --- what the version table says
+
+
+def test_only_a_missing_version_table_means_that_there_are_no_tables(tiny: Tiny) -> None:
+    tiny.tables(ONE)
+    tiny.revise("first")
+    assert checked(tiny) == "The database has no tables of tiny yet: run `make migrate` first."
+    change_things(tiny, "CREATE TABLE alembic_version_tiny (something_else INTEGER)")
+    assert re.fullmatch(
+        r"Cannot read the table alembic_version_tiny, the database said: [^\n]*version_num[^\n]*: "
+        r"let the account of DB_USER read it\.",
+        checked(tiny),
+    )
+
+
+@only("postgresql", "mysql", "mariadb")
+def test_an_account_that_may_not_read_the_version_table_is_told_so(
+    tiny: Tiny, request: pytest.FixtureRequest
+) -> None:
+    tiny.tables(ONE)
+    tiny.revise("first")
+    tiny.upgrade()
+    server = servers.find(request.node.callspec.params["private_database"])
+    name, database = f"blind_{secrets.token_hex(5)}", tiny.database.name
+    if tiny.database.type == "postgresql":
+        server.query(f"CREATE ROLE {name} LOGIN PASSWORD 'Blind-1-pw'")
+        grants = (
+            f'GRANT CONNECT ON DATABASE "{database}" TO {name}',
+            f"GRANT USAGE ON SCHEMA public TO {name}",
+            f"GRANT INSERT ON users TO {name}",
+        )
+        change_things(tiny, *grants)
+    else:
+        server.query(f"CREATE USER {name} IDENTIFIED BY 'Blind-1-pw'")
+        server.query(f"GRANT INSERT ON `{database}`.users TO {name}")
+    environ = {**tiny.environ, "DB_USER": name, "DB_PASS": "Blind-1-pw"}
+    try:
+        with pytest.raises(StartupError) as caught:
+            startup.checked_revision(tiny.service, tiny.service.engine(Settings.load(environ)))
+        assert re.fullmatch(
+            r"Cannot read the table alembic_version_tiny, the database said: [^\n]* denied [^\n]*alembic_version_tiny[^\n]*:"
+            r" let the account of DB_USER read it\.",
+            str(caught.value),
+        )
+    finally:
+        if tiny.database.type == "postgresql":
+            change_things(
+                tiny, *(grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ") for grant in grants)
+            )
+        server.query(f"DROP {'ROLE' if tiny.database.type == 'postgresql' else 'USER'} {name}")
+
+
+def checked(tiny: Tiny) -> str:
+    with pytest.raises(StartupError) as caught:
+        startup.checked_revision(tiny.service, tiny.engine)
+    return str(caught.value)
+
+
+@only("sqlite")
+@pytest.mark.parametrize("to", ["base", "head", "0001_first", None])
+def test_a_revision_that_the_code_does_not_know_is_one_sentence(tiny: Tiny, to: str | None) -> None:
+    tiny.tables(ONE)
+    tiny.revise("first")
+    tiny.upgrade()
+    change_things(tiny, "UPDATE alembic_version_tiny SET version_num = '0009_theirs'")
+    code, out, err = tiny.run("migrate", *(["--to", to] if to else []))
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].endswith(
+        "The database is at revision 0009_theirs, which this code does not know: deploy the code that it belongs to."
+    )
+    assert "Traceback" not in err
+
+
+@only("sqlite")
+@pytest.mark.parametrize("to", ["", "nonsense", "+7", "base:head", "0"])
+def test_a_revision_that_there_is_not_is_one_sentence(tiny: Tiny, to: str) -> None:
+    tiny.tables(ONE)
+    tiny.revise("first")
+    tiny.upgrade()
+    tiny.tables(ONE.replace("20", "30"))
+    tiny.revise("second")
+    code, out, err = tiny.run("migrate", "--to", to)
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1 and "Traceback" not in err, err
+
+
+# --- what `make revision` says
+
+
+@only("sqlite")
+def test_what_a_revision_drops_is_said(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    tiny.tables(BEFORE + NOTES.replace("post", "user"))
+    tiny.revise("first")
+    caplog.clear()
+    tiny.tables(
+        BEFORE.replace(
+            'Column("email", String(20), nullable=False', 'Column("mail", String(30), nullable=True'
+        )
+        .replace('Column("nick"', 'Column("nickname"')
+        .replace('    Column("big", Numeric(18, 2), nullable=True),\n', "")
+    )
+    text = tiny.revise("second")
+    said = [
+        "drops the table notes with all its rows",
+        "drops users.email with what it holds",
+        "drops users.big with what it holds",
+        "drops users.nick with what it holds; if it was renamed to nickname, write batch_op.alter_column('nick',"
+        " new_column_name='nickname') in place of the two lines",
+    ]
+    for sentence in said:
+        assert sum(sentence in message for message in caplog.messages) == 1, caplog.messages
+        assert sentence in " ".join(text.split("import")[0].split())
+    make_check_is_content(tiny)
+
+
+RENAMED = {
+    "plain": ('Column("nick", String(20), nullable=True)', 'Column("nickname", String(20), nullable=True)'),
+    "with a default": ('Column("about", ', 'Column("story", '),
+    "unique": (
+        '"email", String(20), nullable=False, unique',
+        '"mail", String(20), nullable=True, unique',
+        '"mail", String(20), nullable=False, unique',
+    ),
+    "an enum": ('Column("order", ', 'Column("group", '),
+    "indexed": (
+        'Column("title", String(20), nullable=False',
+        'Column("head", String(20), nullable=True',
+        'Column("head", String(20), nullable=False',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_what_is_said_of_a_renamed_column_works(
+    tiny: Tiny, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny)
+    old_name, new_name = (re.findall(r'"(\w+)"', part)[0] for part in RENAMED[name][:2])
+    table = "posts" if name == "indexed" else "users"
+    before = rows(tiny, table)
+    tiny.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][1]))
+    text = tiny.revise("second")
+    advice = re.search(r"write (batch_op\.alter_column\(.*\)) in place", "\n".join(caplog.messages))
+    assert advice
+    head, _, rest = text.partition("def upgrade")
+    up, _, down = rest.partition("def downgrade")
+    lines = iter(up.splitlines())
+    kept = []
+    for line in lines:  # without the lines that add and drop, however they are broken
+        if re.search(r"batch_op\.(add|drop)_column\(", line):
+            while line.count("(") > line.count(")"):
+                line += next(lines)
+            if "add_column" in line:
+                kept.append(f"        {advice[1]}")
+            continue
+        kept.append(line)
+    up = "\n".join(kept)
+    (tiny.versions / "0002_second.py").write_text(f"{head}def upgrade{up}\n\n\ndef downgrade{down}")
+    tiny.upgrade()
+    tiny.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][-1]))
+    assert tiny.differences() == []
+    the_checks_hold(tiny)
+    after = rows(tiny, table)
+    assert [row[new_name] for row in after] == [row[old_name] for row in before]
+
+
+@only("sqlite")
+def test_a_required_column_that_was_renamed_is_said_to_be(tiny: Tiny) -> None:
+    tiny.tables(ONE)
+    tiny.revise()
+    tiny.tables(ONE.replace('"email"', '"mail"'))
+    with pytest.raises(
+        StartupError, match=r"^users\.mail is required and has no default: .* If it is users\.email renamed, "
+    ):
+        tiny.revise()
+
+
+OTHER_KINDS = [("String(20)", "Integer()"), ("Integer()", "String(20)"), ("Timestamp()", "Date()"), ("Numeric(12, 2)", "Integer()"),
+    ("Numeric(12, 2)", "Numeric(12, 1)"), ("Text()", "JSON()"), ("Boolean()", "Integer()"), ("Uuid()", "String(40)"), ("Integer()", "Float()")]  # fmt: skip
+
+
+@only("sqlite")
+@pytest.mark.parametrize("types", OTHER_KINDS, ids=" to ".join)
+def test_a_column_of_another_kind_is_refused(tiny: Tiny, types: tuple[str, str]) -> None:
+    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=True))')
+    tiny.revise()
+    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=True))')
+    with pytest.raises(StartupError) as caught:
+        tiny.revise()
+    assert str(caught.value) == (
+        f"a.b is {types[0]} and cannot become {types[1]}: add a column of another name, fill it, and drop a.b one revision later."
+    )
+    assert len(list(tiny.versions.glob("*.py"))) == 1
+
+
+SAME_KINDS = [("String(20)", "Text()"), ("Text()", "String(30)"), ("Integer()", "BigInteger()"), ("BigInteger()", "Integer()"),
+    ("Integer()", "Numeric(12, 2)"), ("Numeric(12, 2)", "Numeric(24, 3)"), ("String(20)", 'Enum("example 0", "example 1", "example 2")')]  # fmt: skip
+
+
+@pytest.mark.parametrize("types", SAME_KINDS, ids=" to ".join)
+def test_a_column_of_the_same_kind_keeps_what_it_holds(tiny: Tiny, types: tuple[str, str]) -> None:
+    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=False))')
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny)
+    before = seen(tiny)
+    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=False))')
+    tiny.revise()
+    tiny.upgrade()
+    assert tiny.differences() == []
+    assert seen(tiny) == before
+    tiny.move("0001_first")
+
+
+@only("sqlite")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('"email", String(20)', '"email", String(3)'), r"users\.email holds a value that String\(3\) does not take: must have at most 3 characters, has \d+"),
+        (('"age", Integer()', '"age", Numeric(2, 2)'), r"users\.age holds a value that Numeric\(2, 2\) does not take: must have at most 0 digits before the point"),
+    ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit_is_said(tiny: Tiny, change: tuple[str, str], said: str) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny)
+    tiny.tables(BEFORE.replace(*change))
+    tiny.revise()
+    with pytest.raises(StartupError, match=rf"line \d+, the database said: {said}\.$"):
+        tiny.upgrade()
+
+
+BECOMES_REQUIRED = {
+    "a string": ('"nick", String(20), nullable=True', '"nick", String(20), nullable=False, default="it\'s %s \\\\\\\\ é"'),
+    "a number": ('"age", Integer(), nullable=True', '"age", Integer(), nullable=False, default=7'),
+    "a longer string": ('"nick", String(20), nullable=True', '"nick", String(40), nullable=False, default="' + "x" * 30 + '"'),
+    "json": ('"settings", JSON(), nullable=True', '"settings", JSON(), nullable=False'),
+    "an awkward name": ('"big", Numeric(18, 2), nullable=True', '"big", Numeric(20, 4), nullable=False, default="1.2345"'),
+    "an enum with a new value": ('"order", Enum("a", "b"), nullable=True', '"order", Enum("a", "b", "c"), nullable=False'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BECOMES_REQUIRED)
+def test_a_column_that_becomes_required_is_filled_with_its_default(tiny: Tiny, name: str) -> None:
+    old, new = BECOMES_REQUIRED[name]
+    before, after = BEFORE, BEFORE
+    if name == "an enum with a new value":
+        before = BEFORE.replace(
+            'Enum("a", "b"), nullable=False, default="a"', 'Enum("a", "b"), nullable=True'
+        )
+        after = before
+        new += ', default="c"'
+    after = after.replace(old, new)
+    assert after != before
+    tiny.tables(before)
+    tiny.revise("first")
+    tiny.upgrade()
+    fill(tiny, 4)
+    original = rows(tiny, "users")
+    column = re.findall(r'"(\w+)"', old)[0]
+    assert None in [row[column] for row in original]
+    tiny.tables(after)
+    tiny.revise("second")
+    make_check_is_content(tiny)
+    tiny.upgrade()
+    assert tiny.differences() == []
+    default = tiny.service.tables.tables["users"].c[column].info["default"]
+    for new_row, old_row in zip(rows(tiny, "users"), original, strict=True):
+        assert new_row == {**old_row, column: default if old_row[column] is None else old_row[column]}
+    the_checks_hold(tiny)
+    if name in ("a string", "a number", "json"):  # what is in there now fits into what was
+        tiny.move("0001_first")
+        tiny.tables(before)
+        assert tiny.differences() == []
+
+
+def test_a_column_that_becomes_required_again_on_the_way_back_is_filled(tiny: Tiny) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise("first")
+    tiny.tables(BEFORE.replace('"about", Text(), nullable=False', '"about", Text(), nullable=True'))
+    tiny.revise("second")
+    tiny.upgrade()
+    fill(tiny)
+    tiny.move("0001_first")
+    assert [row["about"] for row in rows(tiny, "users")][1] == "it's \\ é"
+
+
+@only("sqlite")
+@pytest.mark.filterwarnings("error")
+def test_tables_that_refer_to_each_other_are_refused(tiny: Tiny) -> None:
+    tiny.tables(BEFORE)
+    tiny.revise()
+    tiny.upgrade()
+    tiny.tables(
+        BEFORE.replace(
+            'Column("age", ',
+            'Column("post_id", BigInteger(), ForeignKey("posts.id"), nullable=True, index=True), Column("age", ',
+        )
+    )
+    sentence = (
+        "The foreign keys of posts and users go round, so that no table can come first: make one of them a plain "
+        "BigInteger() column without a ForeignKey."
+    )
+    with pytest.raises(StartupError) as caught:
+        tiny.revise()
+    assert str(caught.value) == sentence
+
+
+@only("sqlite")
+def test_a_foreign_key_to_nothing_is_refused(tiny: Tiny) -> None:
+    tiny.tables(POSTS)
+    with pytest.raises(StartupError) as caught:
+        tiny.revise()
+    assert str(caught.value) == "posts.user_id refers to users.id, which tables.py does not have."

@@ -59,6 +59,7 @@ def upgrade(service: Owner, engine: Engine, revision: str = "head") -> None:
     """Bring the database to `revision`, under the lock. Raises StartupError with a sentence."""
     with _locked(service, engine), _connected(service, engine) as connection:
         engine.prepare(connection)
+        _known(service, connection)
         _alembic(service, engine, connection, lambda config: command.upgrade(config, revision))
 
 
@@ -66,10 +67,15 @@ def move(service: Owner, engine: Engine, revision: str) -> None:
     """Take the database to `revision`, forward or back ("base": to no tables), under the lock."""
     with _locked(service, engine), _connected(service, engine) as connection:
         engine.prepare(connection)
-        found = _revision(service, connection)
+        found = _known(service, connection)
         script = _script(service)
         older = {each.revision for each in script.iterate_revisions(found, "base")} if found else set()
-        wanted = revision if revision in ("base", "head", "heads") else script.get_revision(revision).revision
+        wanted = revision
+        if revision not in ("base", "head", "heads"):
+            target = script.get_revision(revision) if revision else None
+            if target is None:
+                raise CommandError(f"there is no revision {revision!r}")
+            wanted = target.revision
         work = command.downgrade if wanted == "base" or wanted in older else command.upgrade
         _alembic(service, engine, connection, lambda config: work(config, wanted))
 
@@ -104,6 +110,7 @@ def revise(service: Owner, message: str) -> Path | None:
     table can get in. Raises StartupError with a sentence."""
     versions = service.migrations / "versions"
     versions.mkdir(parents=True, exist_ok=True)
+    revisions.refuse_circles(service.tables)
     with tempfile.TemporaryDirectory() as folder:
         engine = engine_of(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": f"{folder}/scratch.db"}))
         upgrade(service, engine)
@@ -111,9 +118,13 @@ def revise(service: Owner, message: str) -> Path | None:
             script = revisions.changes(connection, service.tables, version_table=service.version_table)
     if script.upgrade_ops is None or script.upgrade_ops.is_empty():
         return None
-    revisions.required_without_value(script)
+    revisions.refuse(script)
+    dropped = revisions.dropped(script)
+    revisions.part_renamed(script)
+    for sentence in dropped:
+        logger.warning("the revision %s", sentence)
     path = versions / f"{_new_id(service, message)}.py"
-    revisions.write(path, message, _script(service).get_current_head(), script)
+    revisions.write(path, message, _script(service).get_current_head(), script, dropped)
     return path
 
 
@@ -154,20 +165,41 @@ def why_not(service: Owner, found: str | None, *, started: bool = False) -> str:
 
 
 def current(service: Owner, connection: Any) -> str | None:
-    """The revision in the version table, read over a DB-API connection; None when there is none."""
+    """The revision in the version table, read over a DB-API connection; None when there is no such table or no row.
+
+    Raises StartupError when the table cannot be read."""
     cursor = connection.cursor()
     try:
         cursor.execute(f"SELECT version_num FROM {service.version_table}")
         row = cursor.fetchone()
-    except Exception:
-        return None
+    except Exception as error:
+        if _is_no_table(error):
+            return None
+        said = _words(error.args[-1] if error.args else error)
+        raise StartupError(
+            f"Cannot read the table {service.version_table}, the database said: {said}: let the account of DB_USER read it."
+        ) from error
     return str(row[0]) if row else None
+
+
+def _is_no_table(error: Exception) -> bool:
+    """Whether a driver says that the table is not there: PostgreSQL, MySQL and MariaDB by a code, SQLite in words."""
+    code = getattr(error, "pgcode", None) or next(iter(error.args), None)
+    return code in ("42P01", 1146) or str(code).startswith("no such table")
 
 
 def _revision(service: Owner, connection: sa.Connection) -> str | None:
     options = {"version_table": service.version_table}
     found = MigrationContext.configure(connection, opts=options).get_current_revision()
     connection.rollback()
+    return found
+
+
+def _known(service: Owner, connection: sa.Connection) -> str | None:
+    """The same, which the code must know. Raises StartupError."""
+    found = _revision(service, connection)
+    if found and found not in {each.revision for each in _script(service).walk_revisions()}:
+        raise StartupError(why_not(service, found))
     return found
 
 
@@ -215,17 +247,39 @@ def _alembic(
     _script(service)
     config = _config(service)
     config.attributes["connection"] = connection
-    undone = MigrationContext.configure(connection).impl.transactional_ddl
-    for left in reversed(range(engine.limits.attempts)):
-        try:
-            return work(config)
-        except sa.exc.DBAPIError as error:
-            fault = engine.fault(error.orig) if error.orig else Fault.OTHER
-            if not left or not undone or fault is not Fault.RETRY:
-                raise
-            connection.rollback()
-            logger.warning("tried again: the tables are in use by others")
-            time.sleep(1)
+    try:
+        with _in_one_sentence(service):
+            for left in reversed(range(engine.limits.attempts)):
+                try:
+                    work(config)
+                    break
+                except sa.exc.DBAPIError as error:
+                    fault = engine.fault(error.orig) if error.orig else Fault.OTHER
+                    if not left or fault is not Fault.RETRY:
+                        raise
+                    connection.rollback()
+                    logger.warning("tried again: the tables are in use by others")
+                    time.sleep(1)
+    except StartupError as error:
+        if _half_done(service, connection):
+            raise StartupError(
+                f"{error} What it did before stays done: mend the cause and migrate again, which goes on from there."
+            ) from error.__cause__
+        raise
+    if _half_done(service, connection):  # the end of each revision forgets it, so that none has run
+        logger.warning(
+            "a revision stopped half-way and is not there any more: what it did stands in %s_half",
+            service.version_table,
+        )
+
+
+def _half_done(service: Owner, connection: sa.Connection) -> bool:
+    """Whether a revision stopped half-way, on an engine that takes back no DDL."""
+    impl = MigrationContext.configure(connection, opts={"version_table": service.version_table}).impl
+    try:
+        return hasattr(impl, "half_done") and impl.half_done()
+    except sa.exc.DBAPIError:  # the connection is lost: nobody can say
+        return False
 
 
 @contextmanager

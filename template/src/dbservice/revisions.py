@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from alembic.runtime.plugins import Plugin
 from alembic.util import PriorityDispatchResult
 
 from .errors import StartupError
-from .types import ColumnType, Default, Enum, EnumCheck
+from .types import BigInteger, ColumnType, Default, Enum, EnumCheck, Integer, Numeric, String, Text
 
 PLUGIN = "dbservice.revisions"
 _CONTINUE = PriorityDispatchResult.CONTINUE
@@ -40,6 +42,7 @@ def changes(connection: sa.Connection, tables: sa.MetaData, **options: Any) -> o
     parents_first += [table.name for table in tables.sorted_tables]
     for container in (*script.upgrade_ops_list, *script.downgrade_ops_list):
         _sort(container, parents_first)
+        _fill(container)
     return script
 
 
@@ -57,15 +60,18 @@ def rendered(container: Any) -> str:
     )
 
 
-def write(path: Path, message: str, before: str | None, script: ops.MigrationScript) -> None:
-    """Write the file of a revision whose id is the file's name."""
+def write(
+    path: Path, message: str, before: str | None, script: ops.MigrationScript, notes: list[str]
+) -> None:
+    """Write the file of a revision whose id is the file's name; `notes` say what to know before it runs."""
     up, down = (rendered(each) for each in (script.upgrade_ops, script.downgrade_ops))
     own = "\nfrom dbservice import types\n" if re.search(r"\btypes\.", up + down) else ""
     alchemy = "import sqlalchemy as sa\n" if re.search(r"\bsa\.", up + down) else ""
-    about = " ".join(message.split()).replace("\\", "\\\\").replace('"', '\\"')
+    about = _in_docstring(" ".join(message.split()))
+    said = "".join(f"\n{_in_docstring(textwrap.fill(f'It {note}.', 100))}\n" for note in notes)
     text = _FILE.format(
         about=about, revision=path.stem, before=before, revises=f" {before}" if before else "", own=own,
-        alchemy=alchemy, up=up, down=down,
+        alchemy=alchemy, up=up, down=down, notes=said,
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
     if importlib.util.find_spec("ruff"):  # a tool of development: `make check` is content right away
@@ -73,11 +79,15 @@ def write(path: Path, message: str, before: str | None, script: ops.MigrationScr
             subprocess.run([sys.executable, "-m", "ruff", *words, "--quiet", path], check=False)
 
 
+def _in_docstring(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
 _FILE = '''"""{about}
 
 Revision ID: {revision}
 Revises:{revises}
-"""
+{notes}"""
 
 {alchemy}from alembic import op
 {own}
@@ -126,11 +136,63 @@ def _rank(operation: Any) -> int:
             return 3
         case ops.AlterColumnOp():
             return 4
-        case ops.DropColumnOp():
-            return 5
         case ops.CreateUniqueConstraintOp() | ops.CreateIndexOp():
-            return 6
-    return 7
+            return 5
+        case ops.DropColumnOp():  # at the end: nothing that fails comes after what is gone for good
+            return 7
+    return 6
+
+
+def _fill(container: Any) -> None:
+    """A column that becomes required gets its default where it is empty, between what else changes and that."""
+    for table in [each for each in container.ops if isinstance(each, ops.ModifyTableOps)]:
+        fills: list[Any] = []
+        last: list[Any] = []
+        for each in [each for each in table.ops if isinstance(each, ops.AlterColumnOp)]:
+            default = each.modify_server_default
+            default = each.existing_server_default if default is False else default
+            value = getattr(default, "arg", default)
+            if each.modify_nullable is not False or not each.existing_nullable:
+                continue
+            if not isinstance(value, Default):
+                continue
+            fills.append(_Fill(each.table_name, each.column_name, value))
+            last.append(
+                ops.AlterColumnOp(
+                    each.table_name,
+                    each.column_name,
+                    existing_type=each.existing_type if each.modify_type is None else each.modify_type,
+                    existing_server_default=default,
+                    existing_nullable=True,
+                    modify_nullable=False,
+                )
+            )
+            each.modify_nullable = None
+            if each.has_changes():
+                each.modify_nullable = True  # said anew, for MySQL
+            else:
+                table.ops.remove(each)
+        if fills:
+            at = container.ops.index(table)
+            then = ops.ModifyTableOps(table.table_name, last)
+            container.ops[at : at + 1] = [*([table] if table.ops else []), *fills, then]
+
+
+class _Fill(ops.MigrateOperation):
+    """An UPDATE that puts the default where a column is empty."""
+
+    def __init__(self, table: str, column: str, default: Default) -> None:
+        self.table, self.column, self.default = table, column, default
+
+
+@renderers.dispatch_for(_Fill)
+def _render_fill(_: AutogenContext, fill: _Fill) -> str:
+    column, default = fill.column, fill.default
+    return (
+        f"op.execute(sa.table({fill.table!r}, sa.column({column!r})).update()"
+        f".where(sa.column({column!r}).is_(None))"
+        f".values({{{column!r}: types.{default.column!r}.default({default.written!r})}}))"
+    )
 
 
 # --- what Alembic does not compare
@@ -248,19 +310,135 @@ def _enum_of(check: Any) -> tuple[str, Enum] | None:
     return None
 
 
-def required_without_value(script: ops.MigrationScript) -> None:
-    """Refuse a column that rows which are there already could not have a value for. Raises StartupError."""
-    for table in script.upgrade_ops.ops if script.upgrade_ops else ():
-        for each in getattr(table, "ops", ()):
+# --- what is refused, and what is said
+
+
+def refuse_circles(tables: sa.MetaData) -> None:
+    """Refuse tables of which none can come first. Raises StartupError."""
+    keys = set()
+    for table in tables.tables.values():
+        for key in table.foreign_keys:
+            try:
+                parent = key.column.table
+            except sa.exc.NoReferenceError:
+                words = f"{table.name}.{key.parent.name} refers to {key.target_fullname}"
+                raise StartupError(f"{words}, which tables.py does not have.") from None
+            if parent is not table:
+                keys.add((table.name, parent.name))
+    while True:  # without what refers to none, and what none refers to, what is left goes round
+        left = {(child, parent) for child, parent in keys if parent in {each for each, _ in keys}}
+        left = {(child, parent) for child, parent in left if child in {each for _, each in left}}
+        if left == keys:
+            break
+        keys = left
+    if keys:
+        raise StartupError(
+            f"The foreign keys of {' and '.join(sorted({child for child, _ in keys}))} go round, so that no table can come"
+            " first: make one of them a plain BigInteger() column without a ForeignKey."
+        )
+
+
+def refuse(script: ops.MigrationScript) -> None:
+    """Refuse a change that the engines cannot make, or not in the same way. Raises StartupError."""
+    for table in _changed(script):
+        renamed = _renamed(table)
+        for each in table.ops:
+            if isinstance(each, ops.AlterColumnOp):
+                _refuse_other_kind(each)
             if (
                 isinstance(each, ops.AddColumnOp)
                 and not each.column.nullable
                 and not each.column.server_default
             ):
-                raise StartupError(
+                sentence = (
                     f"{each.table_name}.{each.column.name} is required and has no default: rows that are there already would"
                     " have no value. Give it a default; or make it optional, fill it in, and require it one revision later."
                 )
+                if old := renamed.get(each.column.name):
+                    sentence += (
+                        f" If it is {each.table_name}.{old.column_name} renamed, make it optional for this revision, write"
+                        f" {_rename(old, each.column.name)} in place of the two lines, and take the optional away again."
+                    )
+                raise StartupError(sentence)
+
+
+def _refuse_other_kind(alter: ops.AlterColumnOp) -> None:
+    old, new = alter.existing_type, alter.modify_type
+    match old, new:
+        case (_, None) | (String() | Text() | Enum(), String() | Text() | Enum()):
+            return
+        case (Integer() | BigInteger(), Integer() | BigInteger() | Numeric()):
+            return
+        case (Numeric(), Numeric()) if old.scale <= new.scale:
+            return
+    column = f"{alter.table_name}.{alter.column_name}"
+    raise StartupError(
+        f"{column} is {old!r} and cannot become {new!r}: add a column of another name, fill it, and drop {column} one"
+        " revision later."
+    )
+
+
+def dropped(script: ops.MigrationScript) -> list[str]:
+    """What the revision drops with what it holds, and what to write if it was only renamed; for each a sentence's end."""
+    found = [
+        f"drops the table {each.table_name} with all its rows"
+        for each in (script.upgrade_ops.ops if script.upgrade_ops else ())
+        if isinstance(each, ops.DropTableOp)
+    ]
+    for table in _changed(script):
+        renamed = {old.column_name: new for new, old in _renamed(table).items()}
+        for each in table.ops:
+            if isinstance(each, ops.DropColumnOp):
+                sentence = f"drops {each.table_name}.{each.column_name} with what it holds"
+                if new := renamed.get(each.column_name):
+                    sentence += f"; if it was renamed to {new}, write {_rename(each, new)} in place of the two lines, and back in downgrade()"
+                found.append(sentence)
+    return found
+
+
+def _changed(script: ops.MigrationScript) -> list[ops.ModifyTableOps]:
+    operations = script.upgrade_ops.ops if script.upgrade_ops else ()
+    return [each for each in operations if isinstance(each, ops.ModifyTableOps)]
+
+
+def _renamed(table: ops.ModifyTableOps) -> dict[str, ops.DropColumnOp]:
+    """For each new column the dropped one that it may be: of the same type, the likest first, each only once."""
+    drops = [each for each in table.ops if isinstance(each, ops.DropColumnOp)]
+    news = [each.column for each in table.ops if isinstance(each, ops.AddColumnOp)]
+    pairs = [
+        (SequenceMatcher(None, old.column_name, new.name).ratio(), new.name, old)
+        for new in news
+        for old in drops
+        if repr(old.to_column().type) == repr(new.type)
+    ]
+    found: dict[str, ops.DropColumnOp] = {}
+    for _, new, old in sorted(pairs, key=lambda pair: -pair[0]):
+        if new not in found and old not in found.values():
+            found[new] = old
+    return found
+
+
+def part_renamed(script: ops.MigrationScript) -> None:
+    """Put columns that may be renamed into a block of their own, after what goes for them and before what comes: SQLite
+    loses the new unique key of a column that is renamed in the same block, MySQL renames none that a CHECK needs."""
+    for table in _changed(script):
+        renamed = _renamed(table)
+        names = {*renamed, *(old.column_name for old in renamed.values())}
+        parts: dict[int, list[Any]] = {0: [], 1: [], 2: []}
+        for each in table.ops:
+            if isinstance(each, ops.AddColumnOp):
+                column: str | None = each.column.name
+            else:
+                column = each.column_name if isinstance(each, ops.DropColumnOp) else None
+            parts[1 if column in names else 0 if _rank(each) < 3 else 2].append(each)
+        if names and script.upgrade_ops:
+            at = script.upgrade_ops.ops.index(table)
+            new = [ops.ModifyTableOps(table.table_name, part) for part in parts.values() if part]
+            script.upgrade_ops.ops[at : at + 1] = new
+
+
+def _rename(old: ops.DropColumnOp, new: str) -> str:
+    return f"batch_op.alter_column({old.column_name!r}, new_column_name={new!r})"
 
 
 Plugin.setup_plugin_from_module(sys.modules[__name__], PLUGIN)

@@ -21,6 +21,7 @@ from sqlalchemy.dialects import mysql as my
 
 from .. import types as t
 from ..types import ColumnType
+from . import mysql_migrations as mysql_migrations  # it makes itself known to Alembic
 from .interface import Convert, Engine, Fault, PlainLike, quoted, read_url
 
 _FAULTS = {

@@ -4,6 +4,7 @@ are converted, ids stay used, foreign keys are checked at the end."""
 import json
 import re
 import sqlite3
+import threading
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -33,12 +34,13 @@ def prepare(engine: sa.Engine) -> None:
     sa.event.listen(engine, "connect", _connected)
     sa.event.listen(engine, "begin", _remember_ids)
     sa.event.listen(engine, "commit", _before_commit)
+    sa.event.listen(engine, "handle_error", _say_which)
 
 
 def _connected(connection: Any, _: Any) -> None:
     # a table is dropped when its copy is there: nothing may follow its foreign keys in between
     connection.execute("PRAGMA foreign_keys=OFF")
-    connection.create_function("dbservice_converted", 3, _converted, deterministic=True)
+    connection.create_function("dbservice_converted", 4, _converted, deterministic=True)
 
 
 def _remember_ids(connection: sa.Connection) -> None:
@@ -129,12 +131,35 @@ class _Copying(SQLiteImpl):
             return
         old, new = (each.compile(dialect=_DIALECT) for each in (existing.type, new_type))
         if old != new:
+            column = existing_transfer["expr"]
+            words = (old, new, f"{column.table.name}.{column.name}")
             existing_transfer["expr"] = sa.func.dbservice_converted(
-                existing_transfer["expr"], sa.literal_column(f"'{old}'"), sa.literal_column(f"'{new}'")
+                column, *(sa.literal_column(f"'{each}'") for each in words)
             )
 
 
-def _converted(value: Any, old_name: str, new_name: str) -> Any:
+_refused: dict[int, str] = {}
+"""Why a value is not converted, by thread: of what a function raises SQLite says only that it did."""
+
+
+def _say_which(context: sa.ExceptionContext) -> BaseException | None:
+    said = _refused.pop(threading.get_ident(), None)
+    if not said or "user-defined function" not in str(context.original_exception):
+        return None
+    return sa.exc.IntegrityError(context.statement, None, sqlite3.IntegrityError(said), hide_parameters=True)
+
+
+def _converted(value: Any, old_name: str, new_name: str, column: str) -> Any:
+    try:
+        return _as_new_type(value, old_name, new_name)
+    except ValueError as error:
+        _refused[threading.get_ident()] = (
+            f"{column} holds a value that {of_declared(new_name)!r} does not take: {error}"
+        )
+        raise
+
+
+def _as_new_type(value: Any, old_name: str, new_name: str) -> Any:
     old, new = of_declared(old_name), of_declared(new_name)
     if value is None or old is None or new is None:
         return value

@@ -1,0 +1,138 @@
+"""What migrations need on MySQL and MariaDB, which take back no DDL: a revision that stopped half-way goes on from there.
+
+Each statement of the revision that runs is written into a table next to the version table; when the revision is at its
+end the table goes. What stands in it as done is passed over, so that only what this very revision did counts: the table
+of another service with the same name is still in the way."""
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.ddl.mysql import MySQLImpl
+
+logger = logging.getLogger("alembic.runtime.migration")
+
+_ALREADY = {
+    *(1050, 1051),  # the table is there, is not there
+    *(1060, 1061, 1091),  # the column or the index is there, is not there
+    *(1826, 3822, 3821, 3940),  # the constraint is there, is not there
+}
+
+
+class _GoingOn(MySQLImpl):
+    """Alembic's MySQL, which remembers what an unfinished revision has done."""
+
+    __dialect__ = "mysql"
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.version_table = str(self.context_opts.get("version_table", "alembic_version"))
+        self.journal = self.dialect.identifier_preparer.quote(f"{self.version_table}_half")
+        # whether each statement is done; None: the table is not read yet
+        self._known: dict[str, bool] | None = None
+        self._said: Counter[str] = Counter()
+
+    def _exec(
+        self,
+        construct: Any,
+        execution_options: Any = None,
+        multiparams: Any = None,
+        params: Any = None,
+    ) -> Any:
+        def execute() -> Any:
+            return super(_GoingOn, self)._exec(construct, execution_options, multiparams, params or {})
+
+        if self.as_sql or self.connection is None:
+            return execute()
+        if getattr(getattr(construct, "table", None), "name", None) == self.version_table:
+            return self._finish(execute)
+        is_ddl = isinstance(construct, sa.schema.ExecutableDDLElement)
+        compiled = (sa.text(construct) if isinstance(construct, str) else construct).compile(
+            dialect=self.dialect
+        )
+        text, values = str(compiled), None if is_ddl else compiled.params
+        key = hashlib.sha256(repr((text, values, multiparams, params)).encode()).hexdigest()
+        self._said[key] += 1  # a revision may say the same twice
+        key = f"{key[:50]} {self._said[key]}"
+        done = self._journal().get(key)
+        if done:
+            return None
+        self._write("REPLACE INTO {} VALUES (%s, %s, 0)", key, text.replace("%%", "%"))
+        try:
+            result = execute()
+        except sa.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            code = error.orig.args[0] if error.orig and error.orig.args else None
+            # begun by a run that did not live to say how it ended: it ended well
+            if done is None or code not in _ALREADY:
+                self._write("ROLLBACK")
+                self._write("DELETE FROM {} WHERE id = %s", key)
+                self._write("COMMIT")
+                raise
+            result = None
+        self._write("UPDATE {} SET done = 1 WHERE id = %s", key)
+        if is_ddl or re.match(r"\s*(ALTER|CREATE|DROP|RENAME|TRUNCATE)\b", text, re.IGNORECASE):
+            self._write("COMMIT")
+        self._journal()[key] = True
+        return result
+
+    def _finish(self, execute: Any) -> Any:
+        """The revision is at its end, which the version table is about to say."""
+        for text in self._left():
+            logger.warning("stays done, though the revision does not say it any more: %s", text)
+        if self._known is not None:
+            self._write("DELETE FROM {}")
+        result = execute()
+        if self._known is not None:
+            self._write("DROP TABLE {}")  # commits both
+        self._known = None
+        self._said.clear()
+        return result
+
+    def _left(self) -> list[str]:
+        said = {f"{key[:50]} {number + 1}" for key, count in self._said.items() for number in range(count)}
+        if all(key in said for key in self._journal()):
+            return []
+        rows = self._write("SELECT id, statement FROM {} WHERE done = 1")
+        return [" ".join(row.statement.split()) for row in rows if row.id not in said]
+
+    def alter_column(
+        self, table_name: str, column_name: str, *, name: str | None = None, **change: Any
+    ) -> None:
+        if name is not None:  # Alembic's words for it need the whole column, which nobody knows by heart
+            table, old, new = map(self.dialect.identifier_preparer.quote, (table_name, column_name, name))
+            self._exec(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
+        super().alter_column(table_name, name or column_name, **change)
+
+    def half_done(self) -> bool:
+        """Whether a revision stopped half-way. Leaves nothing behind if none did."""
+        assert self.connection is not None
+        self.connection.rollback()
+        if not sa.inspect(self.connection).has_table(f"{self.version_table}_half"):
+            return False
+        if self._write("SELECT count(*) FROM {}").scalar():
+            return True
+        self._write("DROP TABLE {}")
+        self.connection.commit()
+        return False
+
+    def _journal(self) -> dict[str, bool]:
+        if self._known is None:
+            self._write(
+                "CREATE TABLE IF NOT EXISTS {} (id VARCHAR(64) NOT NULL PRIMARY KEY, statement LONGTEXT NOT NULL,"
+                " done TINYINT NOT NULL) CHARACTER SET utf8mb4"
+            )
+            self._known = {row.id: bool(row.done) for row in self._write("SELECT id, done FROM {}")}
+        return self._known
+
+    def _write(self, sql: str, *values: str) -> sa.CursorResult[Any]:
+        assert self.connection is not None
+        return self.connection.exec_driver_sql(sql.format(self.journal), values)
+
+
+class _GoingOnMariaDB(_GoingOn):
+    __dialect__ = "mariadb"
