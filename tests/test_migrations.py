@@ -1024,6 +1024,10 @@ def test_what_a_revision_drops_is_said(tiny: Tiny, caplog: pytest.LogCaptureFixt
 
 RENAMED = {
     "plain": ('Column("nick", String(20), nullable=True)', 'Column("nickname", String(20), nullable=True)'),
+    "with its type": (
+        'Column("nick", String(20), nullable=True)',
+        'Column("nickname", String(20), nullable=True)',
+    ),
     "with a default": ('Column("about", ', 'Column("story", '),
     "unique": (
         '"email", String(20), nullable=False, unique',
@@ -1063,7 +1067,8 @@ def test_what_is_said_of_a_renamed_column_works(
             while line.count("(") > line.count(")"):
                 line += next(lines)
             if "add_column" in line:
-                kept.append(f"        {advice[1]}")
+                typed = ", existing_type=types.String(20)" if name == "with its type" else ""
+                kept.append(f"        {advice[1][:-1]}{typed})")
             continue
         kept.append(line)
     up = "\n".join(kept)

@@ -48,6 +48,8 @@ class ColumnType(sa.types.TypeDecorator[Any]):
     value that every engine holds exactly, or raise `ValueError` with a sentence."""
 
     impl: Any = sa.types.NullType
+    name = None
+    """Alembic asks types that bring a constraint for its name."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
