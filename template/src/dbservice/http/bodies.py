@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import re
+import types
 from decimal import Decimal
 from typing import Any
 
@@ -74,29 +75,56 @@ def loads(body: bytes) -> Any:
         raise json.JSONDecodeError(str(error), "", 0) from None
 
 
+@types.coroutine
+def _rest(begun: Any, waits_for: Any) -> Any:
+    """Awaits a coroutine that has been begun and waits already."""
+    while True:
+        try:
+            try:
+                sent = yield waits_for
+            except BaseException as error:
+                waits_for = begun.throw(error)
+            else:
+                waits_for = begun.send(sent)
+        except StopIteration as done:
+            return done.value
+
+
 class JSONRequest(Request):
     """A request whose body ends at `limits.body` bytes, comes within `limits.receive`, and whose `json()` alters nothing."""
 
     def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
         super().__init__(scope, self._limited)
-        self._source, self._left = receive, limits.body
+        self._source: Any = receive  # of every server a coroutine function
+        self._left = limits.body
         self._deadline: float | None = None
         self._patience = limits.receive
         self._complete = False
 
     async def _limited(self) -> Message:
         if self._complete:
-            return await self._source()  # that the client has gone
+            gone: Message = await self._source()
+            return gone
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + self._patience
-            declared = self.headers.get("content-length", "")
+            declared = next(
+                (value for name, value in self.scope["headers"] if name == b"content-length"), b""
+            )
             if declared.isdigit() and int(declared) > self._left:
                 raise HTTPException(413)  # before the client sends any of it
+        waiting = self._source()
         try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._source()
-        except TimeoutError:
-            raise HTTPException(408) from None
+            first = waiting.send(
+                None
+            )  # most bodies are here already, and a timer costs as much as all the rest
+        except StopIteration as here:
+            message: Message = here.value
+        else:
+            try:
+                async with asyncio.timeout_at(self._deadline):
+                    message = await _rest(waiting, first)
+            except TimeoutError:
+                raise HTTPException(408) from None
         self._complete = not message.get("more_body", False)
         self._left -= len(message.get("body", b""))
         if self._left < 0:

@@ -144,16 +144,19 @@ def _page_model(row: type[Row]) -> type[BaseModel]:
 
 def _encoding(endpoint: Callable[..., Any], status: int, path: str) -> Callable[..., Any]:
     locate = status == 201 and "{" not in path
+    parameters = inspect.signature(endpoint, eval_str=True).parameters.values()
+    # by which FastAPI lets an endpoint say something of its answer
+    said = next((each.name for each in parameters if each.annotation is Response), "")
 
     def answer(result: Any, asked: dict[str, Any]) -> Any:
         if not isinstance(result, Row | Page | list):
             return result
         headers = {"Location": f"{path}/{result.id}"} if locate and isinstance(result, Row) else None
         response = Response(encode(result), status, headers, "application/json")
-        for given in asked.values():
-            if isinstance(given, Response):  # what the endpoint has said of its answer
-                response.status_code = given.status_code or status
-                response.raw_headers += [each for each in given.raw_headers if each[0] != b"content-length"]
+        if said:
+            given = asked[said]
+            response.status_code = given.status_code or status
+            response.raw_headers += [each for each in given.raw_headers if each[0] != b"content-length"]
         return response
 
     @functools.wraps(endpoint)
