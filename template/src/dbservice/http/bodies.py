@@ -96,23 +96,18 @@ class JSONRequest(Request):
     def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
         super().__init__(scope, self._limited)
         self._source: Any = receive  # of every server a coroutine function
-        self._left = limits.body
+        self._left, self._patience = limits.body, limits.receive
         self._deadline: float | None = None
-        self._patience = limits.receive
         self._complete = False
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > limits.body:
+                raise HTTPException(413)  # before the client sends any of it
 
     async def _limited(self) -> Message:
-        if self._complete:
-            gone: Message = await self._source()
-            return gone
-        if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + self._patience
-            declared = next(
-                (value for name, value in self.scope["headers"] if name == b"content-length"), b""
-            )
-            if declared.isdigit() and int(declared) > self._left:
-                raise HTTPException(413)  # before the client sends any of it
         waiting = self._source()
+        if self._complete:
+            gone: Message = await waiting  # until the client is gone
+            return gone
         try:
             first = waiting.send(
                 None
@@ -120,6 +115,8 @@ class JSONRequest(Request):
         except StopIteration as here:
             message: Message = here.value
         else:
+            if self._deadline is None:
+                self._deadline = asyncio.get_running_loop().time() + self._patience
             try:
                 async with asyncio.timeout_at(self._deadline):
                     message = await _rest(waiting, first)
