@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from . import revisions
+from . import revision_review, revisions
 from .engines import Engine, Fault, engine_of
 from .errors import StartupError
 from .settings import Settings
@@ -110,7 +110,7 @@ def revise(service: Owner, message: str) -> Path | None:
     table can get in. Raises StartupError with a sentence."""
     versions = service.migrations / "versions"
     versions.mkdir(parents=True, exist_ok=True)
-    revisions.refuse_circles(service.tables)
+    revision_review.refuse_circles(service.tables)
     with tempfile.TemporaryDirectory() as folder:
         engine = engine_of(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": f"{folder}/scratch.db"}))
         upgrade(service, engine)
@@ -118,9 +118,9 @@ def revise(service: Owner, message: str) -> Path | None:
             script = revisions.changes(connection, service.tables, version_table=service.version_table)
     if script.upgrade_ops is None or script.upgrade_ops.is_empty():
         return None
-    revisions.refuse(script)
-    dropped = revisions.dropped(script)
-    revisions.part_renamed(script)
+    revision_review.refuse(script)
+    dropped = revision_review.dropped(script)
+    revision_review.part_renamed(script)
     for sentence in dropped:
         logger.warning("the revision %s", sentence)
     path = versions / f"{_new_id(service, message)}.py"
