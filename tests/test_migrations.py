@@ -442,13 +442,29 @@ def test_revisions_are_numbered_and_named_by_their_message(tiny: Tiny) -> None:
 
 
 @only("sqlite")
-def test_a_required_column_without_a_default_is_refused(tiny: Tiny) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (
+            "))",
+            '), Column("phone", String(9), nullable=False))',
+            r"^users\.phone is required and has no default: .* one revision later\.$",
+        ),
+        (
+            '"email"',
+            '"mail"',
+            r"^users\.mail is required and has no default: .* If it is users\.email renamed, ",
+        ),
+    ],
+    ids=["new", "renamed"],
+)
+def test_a_required_column_without_a_default_is_refused(
+    tiny: Tiny, before: str, after: str, sentence: str
+) -> None:
     tiny.tables(ONE)
     tiny.revise()
-    tiny.tables(ONE.replace("))", '), Column("phone", String(9), nullable=False))'))
-    with pytest.raises(
-        StartupError, match=r"^users\.phone is required and has no default: .* one revision later\.$"
-    ):
+    tiny.tables(ONE.replace(before, after))
+    with pytest.raises(StartupError, match=sentence):
         tiny.revise()
     assert len(list(tiny.versions.glob("*.py"))) == 1
 
@@ -1079,17 +1095,6 @@ def test_what_is_said_of_a_renamed_column_works(
     the_checks_hold(tiny)
     after = rows(tiny, table)
     assert [row[new_name] for row in after] == [row[old_name] for row in before]
-
-
-@only("sqlite")
-def test_a_required_column_that_was_renamed_is_said_to_be(tiny: Tiny) -> None:
-    tiny.tables(ONE)
-    tiny.revise()
-    tiny.tables(ONE.replace('"email"', '"mail"'))
-    with pytest.raises(
-        StartupError, match=r"^users\.mail is required and has no default: .* If it is users\.email renamed, "
-    ):
-        tiny.revise()
 
 
 OTHER_KINDS = [("String(20)", "Integer()"), ("Integer()", "String(20)"), ("Timestamp()", "Date()"), ("Numeric(12, 2)", "Integer()"),

@@ -42,16 +42,14 @@ _COMPARE |= {operators.is_distinct_from, operators.is_not_distinct_from}
 _IS = {operators.is_, operators.is_not}
 _RECKON = {operators.add, operators.sub, operators.mul}
 _DIVIDE = {operators.truediv, operators.floordiv}
-_LIKE = {
-    getattr(operators, f"{negated}{name}_op")
-    for negated in ("", "not_")
-    for name in ("like", "contains", "startswith", "endswith")
-}
-_FOLD = {
-    getattr(operators, f"{negated}i{name}_op")
-    for negated in ("", "not_")
-    for name in ("like", "contains", "startswith", "endswith")
-}
+_LIKE, _FOLD = (
+    {
+        getattr(operators, f"{negated}{folding}{name}_op")
+        for negated in ("", "not_")
+        for name in ("like", "contains", "startswith", "endswith")
+    }
+    for folding in ("", "i")
+)
 
 
 def refuse_differences(statement: sa.SelectBase) -> None:
@@ -69,6 +67,9 @@ def refuse_differences(statement: sa.SelectBase) -> None:
                 _one_family("CASE", results if element.else_ is None else [*results, element.else_])
             case sa.BinaryExpression():
                 _binary(element)
+            case sa.UnaryExpression() if element.operator is operators.neg and _ours(element.element):
+                if _family(element.element) not in _NUMBERS:
+                    raise TypeError(_reckon([element.element]))
             case sa.CompoundSelect():
                 for columns in zip(*[each.selected_columns for each in element.selects], strict=False):
                     _one_family("a set operation", columns)
@@ -130,8 +131,12 @@ def _binary(element: sa.BinaryExpression[Any]) -> None:
         or (operator is operators.concat_op and families <= {_TEXT})
     )
     if not allowed:
-        kinds = " and ".join(sorted({repr(each.type) for each in (left, *rights) if _ours(each)}))
-        raise TypeError(f"the engines do not reckon alike with {kinds}: compute it in Python")
+        raise TypeError(_reckon([left, *rights]))
+
+
+def _reckon(elements: Sequence[Any]) -> str:
+    kinds = " and ".join(sorted({repr(each.type) for each in elements if _ours(each)}))
+    return f"the engines do not reckon alike with {kinds}: compute it in Python"
 
 
 def _clauses(element: Any) -> Sequence[Any]:

@@ -14,7 +14,6 @@ import itertools
 import re
 import threading
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any, ClassVar
 
 import pydal
@@ -92,12 +91,9 @@ class _OurConnections:
     def _expand(self, expression: Any, field_type: Any = None, *args: Any, **kwargs: Any) -> str:
         if isinstance(expression, Expression) and isinstance(expression.type, _Typed):
             _sensible(expression, field_type)
-        if isinstance(expression, Expression) and getattr(expression.op, "__name__", "") in (
-            "extract",
-            "epoch",
-        ):
+        if isinstance(expression, Expression) and _operation(expression) in ("extract", "epoch"):
             raise TypeError("the engines do not take times apart alike: take it from the value in Python")
-        if isinstance(expression, Query) and getattr(expression.op, "__name__", "") == "belongs":
+        if isinstance(expression, Query) and _operation(expression) == "belongs":
             _refuse_sql("belongs()", expression.second)
         text: str = super()._expand(expression, field_type, *args, **kwargs)  # type: ignore[misc]
         return text
@@ -174,12 +170,14 @@ class _PostgreSQL(_OurConnections, PostgrePsyco):  # type: ignore[misc]
 
     def _ordered(self, given: Any) -> Any:
         """With NULL as the least of all values, as it is elsewhere."""
-        op = getattr(given.op, "__name__", "") if isinstance(given, Expression) else "no expression"
+        if not isinstance(given, Expression):
+            return given
+        op = _operation(given)
         if op == "comma":
             return Expression(
                 self.db, self.dialect.comma, self._ordered(given.first), self._ordered(given.second)
             )
-        if op == "no expression" or (isinstance(given, Field) and (given.notnull or given.type == "id")):
+        if isinstance(given, Field) and (given.notnull or given.type == "id"):
             return given
         return Expression(self.db, self._nulls_last if op == "invert" else self._nulls_first, given)
 
@@ -220,20 +218,19 @@ class _Typed(SQLCustomType):  # type: ignore[misc]
         column_type = column.type
         assert isinstance(column_type, ColumnType)
         literal, name = engine.literal, column.name
-        decode = engine.from_sync_driver(column_type)
+        self.is_whole = isinstance(column_type, Integer | BigInteger)
+        # drivers answer a sum of whole numbers as a decimal
+        decode = engine.from_sync_driver(column_type) or (int if self.is_whole else None)
 
         def encoder(value: Any) -> str:
             return "NULL" if value is None else literal(column_type, _checked(name, column_type, value))
 
         def decoder(value: Any) -> Any:
-            if isinstance(value, Decimal) and self.is_whole:
-                return int(value)  # a sum
             return value if value is None or decode is None else decode(value)
 
         super().__init__(type="dbservice", native="", encoder=encoder, decoder=decoder)
         self.column_type = column_type
         self.is_text = isinstance(column_type, String | Text | Enum)
-        self.is_whole = isinstance(column_type, Integer | BigInteger)
         self.reckons: tuple[str, ...] = ("add",) if self.is_text else ()
         if self.is_whole or isinstance(column_type, Float):
             self.reckons = ("add", "sub", "mul") if self.is_whole else ("add", "sub", "mul", "div")
@@ -271,6 +268,11 @@ def _checked(name: str, column_type: ColumnType, value: Any) -> Any:
         raise BadValue(name, str(error)) from None
 
 
+def _operation(expression: Any) -> str:
+    """The name of what PyDAL does with the parts of an expression; empty for a column."""
+    return getattr(expression.op, "__name__", "")
+
+
 def _refuse_folding(*_: Any, **__: Any) -> str:
     raise TypeError(f"{FOLDS}, or say case_sensitive=True")
 
@@ -288,7 +290,7 @@ def _refuse_sql(name: str, given: Any) -> None:
 def _sensible(expression: Any, beside: Any) -> None:
     """Raise TypeError for what some engine would answer with a wrong value."""
     kind = expression.type
-    op = getattr(expression.op, "__name__", "")
+    op = _operation(expression)
     if op == "aggregate" and expression.second == "AVG" and not isinstance(kind.column_type, Float):
         raise TypeError(f"avg() of {kind.column_type!r}: {INSTEAD['avg']}")
     if op in ("add", "sub", "mul", "div", "mod") and op not in kind.reckons:
@@ -344,7 +346,6 @@ class MirroredTable(Table):  # type: ignore[misc]
         names = self._fields_by_column
         if unknown := values.keys() - names.keys():
             self._refuse(unknown)
-        self._refuse_id(values)
         for name, value in values.items():
             if value is None and not self._source.columns[name].nullable:
                 raise BadValue(name, "must not be null")
@@ -363,12 +364,9 @@ class MirroredTable(Table):  # type: ignore[misc]
     truncate = create_index = drop_index = drop
 
     def __getitem__(self, key: Any) -> Any:
-        # PyDAL's looks for the id as a string
-        return (
-            self._db(self.id == int(key)).select().first()
-            if isinstance(key, int)
-            else super().__getitem__(key)
-        )
+        if isinstance(key, int):  # PyDAL's looks for the id as a string
+            return self._db(self.id == int(key)).select().first()
+        return super().__getitem__(key)
 
     def column(self, name: str) -> Field:
         """The PyDAL field of the column `name`."""
@@ -383,16 +381,15 @@ class MirroredTable(Table):  # type: ignore[misc]
         self._columns = ",".join(self._field_of[name]._rname for name in self._written)
 
     def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
-        self._refuse(values.keys() - set(self.fields))  # PyDAL drops an unknown name without a word
-        self._refuse_id(values)
+        self._refuse_unwritable(values)
         return super()._fields_and_values_for_insert(values)
 
     def _fields_and_values_for_update(self, values: Mapping[str, Any]) -> Any:
-        self._refuse(values.keys() - set(self.fields))
-        self._refuse_id(values)
+        self._refuse_unwritable(values)
         return super()._fields_and_values_for_update(values)
 
-    def _refuse_id(self, values: Mapping[str, Any]) -> None:
+    def _refuse_unwritable(self, values: Mapping[str, Any]) -> None:
+        self._refuse(values.keys() - set(self.fields))  # PyDAL drops an unknown name without a word
         if "id" in values:
             raise TypeError(f"{self._source.name}: the database gives ids, and they never change")
 

@@ -108,10 +108,8 @@ class JSONRequest(Request):
         if self._complete:
             gone: Message = await waiting  # until the client is gone
             return gone
-        try:
-            first = waiting.send(
-                None
-            )  # most bodies are here already, and a timer costs as much as all the rest
+        try:  # most bodies are here already, and a timer costs as much as all the rest
+            first = waiting.send(None)
         except StopIteration as here:
             message: Message = here.value
         else:
