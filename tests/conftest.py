@@ -1,4 +1,4 @@
-"""Tests of the platform where it lies: the specimen service on every engine, on real servers."""
+"""Tests of the platform where it lies: the sample service on every engine, on real servers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +10,19 @@ from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.plugin import fresh_database
 
-from .provoke import prepared, shared_server
-from .specimen import specimen
+from .faults import prepared, shared_server
+from .sample_service import sample_service
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """The specimen."""
-    return specimen(tmp_path_factory.mktemp("specimen"))
+    """The sample service."""
+    return sample_service(tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture(scope="session")
 def migrated(service: Service, settings: Settings) -> Settings:
-    """The settings of a database that holds the specimen's tables."""
+    """The settings of a database that holds the sample service's tables."""
     engine = service.engine(settings).sqlalchemy()
     service.tables.create_all(engine)
     engine.dispose()
@@ -37,7 +37,7 @@ def server(request: pytest.FixtureRequest) -> servers.Server:
 
 @pytest.fixture(scope="module")
 def place(server: servers.Server) -> Iterator[Settings]:
-    """A database on it that holds the specimen's tables, for what SQLite cannot show."""
+    """A database on it that holds the sample service's tables, for what SQLite cannot show."""
     with prepared(server) as settings:
         yield settings
 

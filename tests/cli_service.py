@@ -32,7 +32,7 @@ from dbservice import Limits, Service
 
 from .tables import metadata
 
-service = Service(name="tiny", description="A tiny service.", tables=metadata{options})
+service = Service(name="demo", description="A demo service.", tables=metadata{options})
 app = service.app
 """
 _MAIN = """
@@ -45,18 +45,18 @@ if __name__ == "__main__":
 """
 _ENV = """
 from dbservice.migrations import run
-from tiny.service import service
+from demo.service import service
 
 run(service)
 """
 
 
-class Tiny:
+class CliService:
     """The service on `database`. `tables` says anew what it owns, as one writes it in tables.py."""
 
     def __init__(self, folder: Path, database: servers.Database, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.database, self._monkeypatch = folder, database, monkeypatch
-        self.package = folder / "src" / "tiny"
+        self.package = folder / "src" / "demo"
         self.versions = folder / "migrations" / "versions"
         self.package.mkdir(parents=True)
         self.versions.mkdir(parents=True)
@@ -79,11 +79,11 @@ class Tiny:
 
     def use(self, metadata: sa.MetaData) -> Service:
         """The service that owns `metadata`, in this process only."""
-        self.service = Service("tiny", metadata, root=self.folder, **self.options)
-        module: Any = ModuleType("tiny.service")
+        self.service = Service("demo", metadata, root=self.folder, **self.options)
+        module: Any = ModuleType("demo.service")
         module.service = self.service
-        self._monkeypatch.setitem(sys.modules, "tiny", ModuleType("tiny"))
-        self._monkeypatch.setitem(sys.modules, "tiny.service", module)
+        self._monkeypatch.setitem(sys.modules, "demo", ModuleType("demo"))
+        self._monkeypatch.setitem(sys.modules, "demo.service", module)
         return self.service
 
     @property
@@ -111,7 +111,7 @@ class Tiny:
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """A command of the service, in a process of its own, that knows nothing of this one's environment."""
         return subprocess.Popen(
-            [sys.executable, "-m", "tiny", *arguments],
+            [sys.executable, "-m", "demo", *arguments],
             cwd=self.folder,
             env={
                 "PATH": os.environ["PATH"],

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from dbservice import DAL, BadValue, Conflict, Row, query
 from dbservice.service import Running
 
-from .edges import HOSTILE, OPERATORS
-from .specimen import order, users, values
+from ..boundary_values import HOSTILE_TEXTS, OPERATORS
+from ..sample_service import order, users, values
 
 # fmt: off
 VARIANTS = (
@@ -162,11 +162,11 @@ async def test_any_text_is_sorted_by_code_point(running: Running, texts: list[st
 async def test_text_is_compared_by_code_point(
     running: Running, column: sa.Column[Any], operator: str
 ) -> None:
-    texts = sorted({*VARIANTS, *HOSTILE})
+    texts = sorted({*VARIANTS, *HOSTILE_TEXTS})
     await fill(running, column, texts)
     where = getattr(column, operator)(sa.bindparam("beside"))
     statement = query(Found, sa.select(column.label("value")).where(where).order_by(column))
-    for beside in (*texts[::3], *HOSTILE):
+    for beside in (*texts[::3], *HOSTILE_TEXTS):
         expected = [text for text in texts if OPERATORS[operator](text, beside)]
         assert [row.value for row in await running.reads.all(statement, beside=beside)] == expected, beside
         made = await running.writes.run(pydal, column, lambda field, b=beside: getattr(field, operator)(b))
@@ -174,7 +174,7 @@ async def test_text_is_compared_by_code_point(
 
 
 async def test_belongs_and_in(running: Running) -> None:
-    texts = sorted({*VARIANTS, *HOSTILE})
+    texts = sorted({*VARIANTS, *HOSTILE_TEXTS})
     await fill(running, values.c.string, texts)
     some = [*texts[::4], "not there", "') OR ('1'='1"]
     assert await running.writes.run(pydal, values.c.string, lambda field: field.belongs(some)) == texts[::4]
@@ -186,7 +186,7 @@ async def test_belongs_and_in(running: Running) -> None:
 
 async def test_a_hostile_parameter_finds_nothing(running: Running) -> None:
     await fill(running, values.c.string, ["a", "b"])
-    for column, text in itertools.product((values.c.string, values.c.text, values.c.enum), HOSTILE):
+    for column, text in itertools.product((values.c.string, values.c.text, values.c.enum), HOSTILE_TEXTS):
         assert (
             await found(running, sa.select(column.label("value")).where(column == sa.bindparam("x")), x=text)
             == []
@@ -236,7 +236,7 @@ async def test_like_is_exact(running: Running, column: sa.Column[Any]) -> None:
 
 @pytest.mark.parametrize("column", TEXT_COLUMNS, ids=lambda column: column.name)
 async def test_pydals_searches_are_exact(running: Running, column: sa.Column[Any]) -> None:
-    texts = sorted({*VARIANTS, *HOSTILE})
+    texts = sorted({*VARIANTS, *HOSTILE_TEXTS})
     await fill(running, column, texts)
     for part in ("k", "K", "é", "e", "%", "_", "\\", "'", "\\'", "' OR 1=1 -- ", "😀", "日", " ", "T", ";"):
         searches: list[tuple[Any, Any]] = [
@@ -254,7 +254,7 @@ async def test_pydals_searches_are_exact(running: Running, column: sa.Column[Any
 async def test_without_an_escape_character_a_backslash_is_one(
     running: Running, column: sa.Column[Any]
 ) -> None:
-    texts = sorted({*VARIANTS, *HOSTILE})
+    texts = sorted({*VARIANTS, *HOSTILE_TEXTS})
     await fill(running, column, texts)
     some = sa.select(column.label("value"))
     p: sa.BindParameter[Any] = sa.bindparam("p")

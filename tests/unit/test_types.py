@@ -20,10 +20,10 @@ from dbservice import Row, query
 from dbservice import types as t
 from dbservice.http.bodies import loads
 
-from .edges import ANY, EDGES, REFUSED
-from .specimen import values
+from ..boundary_values import BOUNDARY_VALUES, INVALID_VALUES, STRATEGIES
+from ..sample_service import values
 
-COLUMNS = [column for column in values.columns if column.name in EDGES]
+COLUMNS = [column for column in values.columns if column.name in BOUNDARY_VALUES]
 
 
 def kind(column: sa.Column[Any]) -> t.ColumnType:
@@ -38,12 +38,12 @@ def identical(one: Any, other: Any) -> bool:
 
 def test_every_type_has_its_edges() -> None:
     ours = {column.name for column in values.columns} - {"id", "created_at", "updated_at"}
-    assert ours == set(EDGES) == set(REFUSED) == set(ANY)
+    assert ours == set(BOUNDARY_VALUES) == set(INVALID_VALUES) == set(STRATEGIES)
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
 def test_what_is_taken(column: sa.Column[Any]) -> None:
-    for sent, python, _ in EDGES[column.name]:
+    for sent, python, _ in BOUNDARY_VALUES[column.name]:
         taken = kind(column).from_json(sent)
         assert taken == python and identical(kind(column).check(taken), taken), sent
         if not isinstance(taken, Decimal):
@@ -54,7 +54,7 @@ def test_what_is_taken(column: sa.Column[Any]) -> None:
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
 def test_what_is_refused(column: sa.Column[Any]) -> None:
-    for sent in REFUSED[column.name]:
+    for sent in INVALID_VALUES[column.name]:
         with pytest.raises(ValueError, match=r"^must (be|have|hold|lie|not) ") as refusal:
             kind(column).from_json(sent)
         assert len(str(refusal.value)) < 120, sent
@@ -64,7 +64,7 @@ def test_what_is_refused(column: sa.Column[Any]) -> None:
 def test_what_openapi_says_is_true(column: sa.Column[Any]) -> None:
     """Every answer fits the schema of answers, and may be sent back."""
     for schema in (kind(column).answer_schema(), kind(column).json_schema()):
-        for _, _, answered in EDGES[column.name]:
+        for _, _, answered in BOUNDARY_VALUES[column.name]:
             assert any(_fits(answered, each) for each in schema.get("anyOf", [schema])), answered
     for number in (0, 1, 7, 12345):
         assert kind(column).from_json(kind(column).example(number)) is not None
@@ -91,7 +91,7 @@ def _fits(value: Any, schema: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
 def test_anything_else(column: sa.Column[Any]) -> None:
     @settings(max_examples=60, deadline=None, database=None)
-    @given(ANY[column.name])
+    @given(STRATEGIES[column.name])
     def taken(pair: tuple[Any, Any]) -> None:
         sent, python = pair
         value = kind(column).from_json(sent)

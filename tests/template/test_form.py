@@ -16,7 +16,7 @@ from copier.errors import UserMessageError
 
 from dbservice.settings import Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ANSWERS = sorted((ROOT / "tests/answers").glob("*.yml"))
 OTHERS = {"service_name": "a", "description": "a", "database": "postgresql", "tables": {}, "shared": {}}
 OTHERS |= {"schema": "public", "cache": "none", "deploy": [], "ci": "none", "python": "3.13"}

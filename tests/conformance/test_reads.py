@@ -15,8 +15,8 @@ from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 
-from .provoke import Proxy, client_of, kill, kill_all, sessions, slow, started, until
-from .specimen import users, values
+from ..faults import Proxy, client_of, kill, kill_all, sessions, slow, started, until
+from ..sample_service import users, values
 
 
 async def all_slots_serve(running: Running, size: int) -> None:

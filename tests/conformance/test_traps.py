@@ -21,10 +21,10 @@ from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Database, Server
 
-from .provoke import client_of, prepared, sessions, started, until, with_tables
-from .specimen import items, order, users, values
+from ..faults import client_of, prepared, sessions, started, until, with_tables
+from ..sample_service import items, order, users, values
 
-PLATFORM = Path(__file__).parents[1] / "template/src/dbservice"
+PLATFORM = Path(__file__).parents[2] / "template/src/dbservice"
 AWKWARD = "p@ss/w:rd%1#x é"
 
 

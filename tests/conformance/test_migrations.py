@@ -21,8 +21,8 @@ from dbservice.schema import AUTOMATIC
 from dbservice.settings import Settings
 from dbservice.testing import servers
 
-from . import specimen
-from .tiny import Tiny, engines_of, only
+from .. import sample_service
+from ..cli_service import CliService, engines_of, only
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,27 +31,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def tiny(private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
-    return Tiny(tmp_path / "tiny", private_database, monkeypatch)
+def cli_service(
+    private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> CliService:
+    return CliService(tmp_path / "demo", private_database, monkeypatch)
 
 
 @contextmanager
-def connected(tiny: Tiny) -> Iterator[sa.Connection]:
-    engine = tiny.engine.sqlalchemy()
+def connected(cli_service: CliService) -> Iterator[sa.Connection]:
+    engine = cli_service.engine.sqlalchemy()
     with engine.connect() as connection:
         yield connection
     engine.dispose()
 
 
-def names(tiny: Tiny) -> set[str]:
-    with connected(tiny) as connection:
+def names(cli_service: CliService) -> set[str]:
+    with connected(cli_service) as connection:
         return set(sa.inspect(connection).get_table_names())
 
 
-def fill(tiny: Tiny, count: int = 3) -> None:
+def fill(cli_service: CliService, count: int = 3) -> None:
     """Rows in every table, parents first; every second one has NULL where it may."""
-    with connected(tiny) as connection:
-        for table in tiny.service.tables.sorted_tables:
+    with connected(cli_service) as connection:
+        for table in cli_service.service.tables.sorted_tables:
             for number in range(count):
                 connection.execute(table.insert().values(row_of(table, number)))
         connection.commit()
@@ -71,43 +73,43 @@ def row_of(table: sa.Table, number: int) -> dict[str, Any]:
     return row
 
 
-def rows(tiny: Tiny, table: str) -> list[dict[str, Any]]:
-    found = tiny.service.tables.tables[table]
-    with connected(tiny) as connection:
+def rows(cli_service: CliService, table: str) -> list[dict[str, Any]]:
+    found = cli_service.service.tables.tables[table]
+    with connected(cli_service) as connection:
         return [dict(row) for row in connection.execute(found.select().order_by(found.c.id)).mappings()]
 
 
-def seen(tiny: Tiny) -> dict[str, list[dict[str, Any]]]:
-    return {table: rows(tiny, table) for table in tiny.service.tables.tables}
+def seen(cli_service: CliService) -> dict[str, list[dict[str, Any]]]:
+    return {table: rows(cli_service, table) for table in cli_service.service.tables.tables}
 
 
 # --- up, down, up
 
 
-def test_every_type_goes_up_down_and_up_again(tiny: Tiny) -> None:
-    tiny.use(specimen.metadata)
-    first = tiny.revise("create the tables")
-    tiny.upgrade()
-    assert tiny.differences() == []
-    assert names(tiny) == {*specimen.metadata.tables, "alembic_version_tiny"}
-    tiny.move("base")
-    assert names(tiny) == {"alembic_version_tiny"}
-    tiny.upgrade()
-    assert tiny.differences() == []
+def test_every_type_goes_up_down_and_up_again(cli_service: CliService) -> None:
+    cli_service.use(sample_service.metadata)
+    first = cli_service.revise("create the tables")
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    assert names(cli_service) == {*sample_service.metadata.tables, "alembic_version_demo"}
+    cli_service.move("base")
+    assert names(cli_service) == {"alembic_version_demo"}
+    cli_service.upgrade()
+    assert cli_service.differences() == []
     assert "text(" not in first and "VARCHAR" not in first and "schema=" not in first
-    assert tiny.revise("nothing") == "" and len(list(tiny.versions.glob("*.py"))) == 1
+    assert cli_service.revise("nothing") == "" and len(list(cli_service.versions.glob("*.py"))) == 1
 
 
-def test_what_the_migrations_build_holds_what_tables_py_says(tiny: Tiny) -> None:
+def test_what_the_migrations_build_holds_what_tables_py_says(cli_service: CliService) -> None:
     """The same CHECKs, keys, defaults and orders as create_all makes."""
-    tiny.use(specimen.metadata)
-    tiny.revise()
-    tiny.upgrade()
-    with connected(tiny) as connection:
+    cli_service.use(sample_service.metadata)
+    cli_service.revise()
+    cli_service.upgrade()
+    with connected(cli_service) as connection:
         migrated = shape(connection)
-    tiny.move("base")
-    with connected(tiny) as connection:
-        specimen.metadata.create_all(connection)
+    cli_service.move("base")
+    with connected(cli_service) as connection:
+        sample_service.metadata.create_all(connection)
         connection.commit()
         assert shape(connection) == migrated
 
@@ -115,7 +117,7 @@ def test_what_the_migrations_build_holds_what_tables_py_says(tiny: Tiny) -> None
 def shape(connection: sa.Connection) -> Any:
     inspector = sa.inspect(connection)
     found = {}
-    for table in specimen.metadata.tables:
+    for table in sample_service.metadata.tables:
         columns = {
             each["name"]: {**each, "type": repr(each["type"])} for each in inspector.get_columns(table)
         }
@@ -136,8 +138,8 @@ def shape(connection: sa.Connection) -> Any:
 ONE = 'users = owned(metadata, "users", Column("email", String(20), nullable=False, unique=True))\n'
 
 
-def test_tables_of_others_are_neither_touched_nor_mentioned(tiny: Tiny) -> None:
-    with connected(tiny) as connection:
+def test_tables_of_others_are_neither_touched_nor_mentioned(cli_service: CliService) -> None:
+    with connected(cli_service) as connection:
         for sql in (
             "CREATE TABLE accounts (id INTEGER PRIMARY KEY, email VARCHAR(20))",
             "INSERT INTO accounts VALUES (1, 'a@b')",
@@ -148,24 +150,24 @@ def test_tables_of_others_are_neither_touched_nor_mentioned(tiny: Tiny) -> None:
         ):
             connection.exec_driver_sql(sql)
         connection.commit()
-    tiny.tables(ONE)
-    assert "accounts" not in tiny.revise()
-    tiny.upgrade()
-    assert tiny.differences() == []
-    assert names(tiny) == {
+    cli_service.tables(ONE)
+    assert "accounts" not in cli_service.revise()
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    assert names(cli_service) == {
         "users",
-        "alembic_version_tiny",
+        "alembic_version_demo",
         "accounts",
         "alembic_version",
         "alembic_version_other",
     }
-    tiny.move("base")
-    assert tiny.differences() != []
-    with connected(tiny) as connection:
+    cli_service.move("base")
+    assert cli_service.differences() != []
+    with connected(cli_service) as connection:
         assert connection.exec_driver_sql("SELECT email FROM accounts").scalar() == "a@b"
         for table in ("alembic_version", "alembic_version_other"):
             assert connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar() == "theirs"
-        assert connection.exec_driver_sql("SELECT count(*) FROM alembic_version_tiny").scalar() == 0
+        assert connection.exec_driver_sql("SELECT count(*) FROM alembic_version_demo").scalar() == 0
 
 
 # --- every change, on tables with rows
@@ -290,56 +292,58 @@ CHANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_becomes_a_revision_that_keeps_the_rows(tiny: Tiny, name: str) -> None:
+def test_a_change_becomes_a_revision_that_keeps_the_rows(cli_service: CliService, name: str) -> None:
     old, new, *more = CHANGES[name]
     before = old if old.startswith(USERS) else BEFORE
     after = "".join(more) + before.replace(old, new)
     assert before != after
-    tiny.tables(before)
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny)
-    original = seen(tiny)
+    cli_service.tables(before)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service)
+    original = seen(cli_service)
 
-    tiny.tables(after)
+    cli_service.tables(after)
     # a table that is not in tables.py any more may be anybody's; servers write a default in their own words
-    if name != "a dropped table" and (tiny.database.type == "sqlite" or not name.endswith("default")):
-        assert tiny.differences() != []
-    text = tiny.revise(name)
+    if name != "a dropped table" and (cli_service.database.type == "sqlite" or not name.endswith("default")):
+        assert cli_service.differences() != []
+    text = cli_service.revise(name)
     assert text and not [word for word in ("VARCHAR", "sa.text", "sa.String", "schema=") if word in text]
-    tiny.upgrade()
-    assert tiny.differences() == [] and tiny.revise("nothing") == ""
-    for table, found in seen(tiny).items():
+    cli_service.upgrade()
+    assert cli_service.differences() == [] and cli_service.revise("nothing") == ""
+    for table, found in seen(cli_service).items():
         for new_row, old_row in zip(found, original.get(table, []), strict=table in original):
             both = new_row.keys() & old_row.keys()
             assert {key: new_row[key] for key in both} == {key: old_row[key] for key in both}
-            default_of = {c.name: c.info.get("default") for c in tiny.service.tables.tables[table].columns}
+            default_of = {
+                c.name: c.info.get("default") for c in cli_service.service.tables.tables[table].columns
+            }
             for key in new_row.keys() - old_row.keys():
                 assert new_row[key] == default_of[key]
-    the_checks_hold(tiny)
-    if tiny.database.type == "sqlite":
-        make_check_is_content(tiny)
+    the_checks_hold(cli_service)
+    if cli_service.database.type == "sqlite":
+        make_check_is_content(cli_service)
 
     if "dropped" in name:  # what is gone does not come back, and a required column cannot be empty
-        clear(tiny)
-    tiny.move("0001")
-    tiny.tables(before)
-    assert tiny.differences() == []
+        clear(cli_service)
+    cli_service.move("0001")
+    cli_service.tables(before)
+    assert cli_service.differences() == []
     if "dropped" not in name:
-        assert seen(tiny) == original
-    the_checks_hold(tiny)
+        assert seen(cli_service) == original
+    the_checks_hold(cli_service)
 
 
-def make_check_is_content(tiny: Tiny) -> None:
+def make_check_is_content(cli_service: CliService) -> None:
     for words in (["format", "--check"], ["check"]):
         command = [sys.executable, "-m", "ruff", *words, "--no-cache", "."]
-        found = subprocess.run(command, capture_output=True, text=True, cwd=tiny.versions)
+        found = subprocess.run(command, capture_output=True, text=True, cwd=cli_service.versions)
         assert found.returncode == 0, found.stdout
 
 
-def clear(tiny: Tiny) -> None:
-    with connected(tiny) as connection:
-        for table in reversed(tiny.service.tables.sorted_tables):
+def clear(cli_service: CliService) -> None:
+    with connected(cli_service) as connection:
+        for table in reversed(cli_service.service.tables.sorted_tables):
             for column in table.columns:
                 if any(key.column.table is table for key in column.foreign_keys):
                     connection.execute(table.update().values({column.name: None}))
@@ -347,15 +351,15 @@ def clear(tiny: Tiny) -> None:
         connection.commit()
 
 
-def the_checks_hold(tiny: Tiny) -> None:
+def the_checks_hold(cli_service: CliService) -> None:
     """Each enum column takes its values and no other, whoever writes."""
-    for table in tiny.service.tables.sorted_tables:
+    for table in cli_service.service.tables.sorted_tables:
         for column in table.columns:
             column_type: Any = column.type
             if type(column_type).__name__ != "Enum":
                 continue
-            with connected(tiny) as connection:
-                name = tiny.engine.compiler().identifier_preparer.quote
+            with connected(cli_service) as connection:
+                name = cli_service.engine.compiler().identifier_preparer.quote
                 update = f"UPDATE {name(table.name)} SET {name(column.name)} = "
                 connection.execute(table.insert().values(row_of(table, 10) | parents(table)))
                 for value in column_type.values:
@@ -385,43 +389,43 @@ def typed(shift: int) -> str:
     return f'values = owned(metadata, "values", {columns})\n'
 
 
-def test_every_other_type_is_seen(tiny: Tiny) -> None:
-    with connected(tiny) as connection:
-        tiny.tables(typed(0)).tables.create_all(connection)
+def test_every_other_type_is_seen(cli_service: CliService) -> None:
+    with connected(cli_service) as connection:
+        cli_service.tables(typed(0)).tables.create_all(connection)
         connection.commit()
-    assert tiny.differences() == []
+    assert cli_service.differences() == []
     missed = []
     for shift in range(1, len(TYPES)):
-        tiny.tables(typed(shift))
-        said = "\n".join(tiny.differences())
+        cli_service.tables(typed(shift))
+        said = "\n".join(cli_service.differences())
         for i in range(len(TYPES)):
             if f"c{i}" not in re.findall(r"c\d+", said):
                 missed.append({TYPES[i], TYPES[(i + shift) % len(TYPES)]})
     same = {"Text()", "JSON()"}  # to MySQL and MariaDB both are LONGTEXT
-    assert missed == ([same, same] if tiny.database.type == "mysql" else [])
+    assert missed == ([same, same] if cli_service.database.type == "mysql" else [])
 
 
-def test_the_order_of_enum_values_means_nothing(tiny: Tiny) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise()
-    tiny.tables(BEFORE.replace('Enum("a", "b")', 'Enum("b", "a")'))
-    assert tiny.revise() == ""
+def test_the_order_of_enum_values_means_nothing(cli_service: CliService) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise()
+    cli_service.tables(BEFORE.replace('Enum("a", "b")', 'Enum("b", "a")'))
+    assert cli_service.revise() == ""
 
 
 # --- the file of a revision
 
 
 @only("sqlite")
-def test_a_revision_is_right_without_ruff(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revision_is_right_without_ruff(cli_service: CliService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    tiny.tables(BEFORE)
-    assert "op.create_table('users'" in tiny.revise()
-    tiny.upgrade()
-    assert tiny.differences() == []
+    cli_service.tables(BEFORE)
+    assert "op.create_table('users'" in cli_service.revise()
+    cli_service.upgrade()
+    assert cli_service.differences() == []
 
 
 @only("sqlite")
-def test_revisions_are_numbered_and_named_by_their_message(tiny: Tiny) -> None:
+def test_revisions_are_numbered_and_named_by_their_message(cli_service: CliService) -> None:
     messages = {
         'say "hi"\n\\ and é': "0001_say_hi_and_e",
         "": "0002",
@@ -429,16 +433,18 @@ def test_revisions_are_numbered_and_named_by_their_message(tiny: Tiny) -> None:
         "x" * 99: "0004_" + "x" * 27,
     }
     for number, (message, revision) in enumerate(messages.items()):
-        tiny.tables(ONE + ONE.replace("users", f"users{number}"))
-        assert tiny.revise(message)
-        assert (tiny.versions / f"{revision}.py").is_file()
-    tiny.upgrade()
-    assert migrations.reached(tiny.service, tiny.engine) == "0004_" + "x" * 27
-    tiny.move("0002")
-    assert migrations.reached(tiny.service, tiny.engine) == "0002"
-    tiny.move("0003")
-    tiny.move("head")
-    assert migrations.reached(tiny.service, tiny.engine) == migrations.expected(tiny.service)
+        cli_service.tables(ONE + ONE.replace("users", f"users{number}"))
+        assert cli_service.revise(message)
+        assert (cli_service.versions / f"{revision}.py").is_file()
+    cli_service.upgrade()
+    assert migrations.reached(cli_service.service, cli_service.engine) == "0004_" + "x" * 27
+    cli_service.move("0002")
+    assert migrations.reached(cli_service.service, cli_service.engine) == "0002"
+    cli_service.move("0003")
+    cli_service.move("head")
+    assert migrations.reached(cli_service.service, cli_service.engine) == migrations.expected(
+        cli_service.service
+    )
 
 
 @only("sqlite")
@@ -459,28 +465,32 @@ def test_revisions_are_numbered_and_named_by_their_message(tiny: Tiny) -> None:
     ids=["new", "renamed"],
 )
 def test_a_required_column_without_a_default_is_refused(
-    tiny: Tiny, before: str, after: str, sentence: str
+    cli_service: CliService, before: str, after: str, sentence: str
 ) -> None:
-    tiny.tables(ONE)
-    tiny.revise()
-    tiny.tables(ONE.replace(before, after))
+    cli_service.tables(ONE)
+    cli_service.revise()
+    cli_service.tables(ONE.replace(before, after))
     with pytest.raises(StartupError, match=sentence):
-        tiny.revise()
-    assert len(list(tiny.versions.glob("*.py"))) == 1
+        cli_service.revise()
+    assert len(list(cli_service.versions.glob("*.py"))) == 1
 
 
 # --- what goes wrong is one sentence
 
 
 @only("sqlite")
-def test_two_revisions_that_both_come_last_are_named(tiny: Tiny) -> None:
-    tiny.tables(ONE)
-    tiny.revise("first")
+def test_two_revisions_that_both_come_last_are_named(cli_service: CliService) -> None:
+    cli_service.tables(ONE)
+    cli_service.revise("first")
     for name in ("here", "there"):
-        text = (tiny.versions / "0001_first.py").read_text()
+        text = (cli_service.versions / "0001_first.py").read_text()
         text = text.replace('"0001_first"', f'"0002_{name}"').replace("= None", '= "0001_first"', 1)
-        (tiny.versions / f"0002_{name}.py").write_text(text)
-    works: list[Callable[[], Any]] = [tiny.upgrade, tiny.revise, lambda: migrations.expected(tiny.service)]
+        (cli_service.versions / f"0002_{name}.py").write_text(text)
+    works: list[Callable[[], Any]] = [
+        cli_service.upgrade,
+        cli_service.revise,
+        lambda: migrations.expected(cli_service.service),
+    ]
     for work in works:
         with pytest.raises(StartupError, match="0002_here and 0002_there both come last: set down_revision"):
             work()
@@ -497,11 +507,11 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("body", BROKEN)
-def test_a_revision_that_fails_is_one_sentence_and_leaves_nothing(tiny: Tiny, body: str) -> None:
-    tiny.tables(ONE)
-    tiny.revise("first")
-    tiny.upgrade()
-    (tiny.versions / "0002_broken.py").write_text(
+def test_a_revision_that_fails_is_one_sentence_and_leaves_nothing(cli_service: CliService, body: str) -> None:
+    cli_service.tables(ONE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    (cli_service.versions / "0002_broken.py").write_text(
         f"""
 import sqlalchemy as sa
 from alembic import op
@@ -521,13 +531,13 @@ def downgrade() -> None:
     pass
 """
     )
-    code, out, err = tiny.run("migrate")
+    code, out, err = cli_service.run("migrate")
     assert (code, out) == (1, "") and BROKEN[body] in err
     assert [line for line in err.splitlines() if "info" not in line] == err.splitlines()[-1:]
-    (tiny.versions / "0002_broken.py").unlink()
-    if tiny.database.type != "mysql" or "no Python" in body:  # whose DDL cannot be taken back
-        assert names(tiny) == {"users", "alembic_version_tiny"}
-    assert migrations.reached(tiny.service, tiny.engine) == "0001_first"
+    (cli_service.versions / "0002_broken.py").unlink()
+    if cli_service.database.type != "mysql" or "no Python" in body:  # whose DDL cannot be taken back
+        assert names(cli_service) == {"users", "alembic_version_demo"}
+    assert migrations.reached(cli_service.service, cli_service.engine) == "0001_first"
 
 
 @pytest.mark.parametrize(
@@ -538,89 +548,96 @@ def downgrade() -> None:
     ],
     ids=["null", "enum"],
 )
-def test_rows_that_stand_against_a_change_are_one_sentence(tiny: Tiny, change: tuple[str, str]) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny)
-    before = seen(tiny)
-    tiny.tables(BEFORE.replace(*change))
-    tiny.revise()
+def test_rows_that_stand_against_a_change_are_one_sentence(
+    cli_service: CliService, change: tuple[str, str]
+) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service)
+    before = seen(cli_service)
+    cli_service.tables(BEFORE.replace(*change))
+    cli_service.revise()
     pattern = r"^The migration stopped at 0002_change.py, line \d+, the database said: [^\n]+$"
     with pytest.raises(StartupError, match=pattern):
-        tiny.upgrade()
-    assert seen(tiny) == before and migrations.reached(tiny.service, tiny.engine) == "0001_first"
+        cli_service.upgrade()
+    assert (
+        seen(cli_service) == before
+        and migrations.reached(cli_service.service, cli_service.engine) == "0001_first"
+    )
 
 
 # --- one at a time
 
 
-def test_two_at_once_take_turns(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_at_once_take_turns(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    tiny.use(specimen.metadata)
-    tiny.revise()
+    cli_service.use(sample_service.metadata)
+    cli_service.revise()
     caplog.clear()
     with ThreadPoolExecutor(2) as both:
-        with tiny.engine.lock("migrate tiny", 1):
-            done = [both.submit(tiny.upgrade) for _ in range(2)]
+        with cli_service.engine.lock("migrate demo", 1):
+            done = [both.submit(cli_service.upgrade) for _ in range(2)]
             time.sleep(1.5)
-            assert [each.done() for each in done] == [False, False] and names(tiny) == set()
+            assert [each.done() for each in done] == [False, False] and names(cli_service) == set()
         for each in done:
             each.result(timeout=60)
     assert len([line for line in caplog.messages if line.startswith("Running upgrade")]) == 1
-    assert tiny.differences() == []
+    assert cli_service.differences() == []
 
 
-def test_two_processes_at_once_both_end_well(tiny: Tiny) -> None:
-    tiny.use(specimen.metadata)
-    tiny.revise()
-    both = [tiny.start("migrate") for _ in range(2)]
+def test_two_processes_at_once_both_end_well(cli_service: CliService) -> None:
+    cli_service.use(sample_service.metadata)
+    cli_service.revise()
+    both = [cli_service.start("migrate") for _ in range(2)]
     said = [each.communicate(timeout=60) for each in both]
     assert [each.returncode for each in both] == [0, 0], said
     assert sum("Running upgrade" in err for _, err in said) == 1
 
 
-def test_a_lock_that_is_held_too_long_is_one_sentence(tiny: Tiny) -> None:
-    tiny.options["limits"] = Limits(lock=1)
-    tiny.tables(ONE)
-    tiny.revise()
-    with tiny.engine.lock("migrate tiny", 1), pytest.raises(StartupError) as caught:
-        tiny.upgrade()
-    assert str(caught.value) == "Another migration of tiny has held the lock for 1 seconds: wait for it."
-    tiny.upgrade()
+def test_a_lock_that_is_held_too_long_is_one_sentence(cli_service: CliService) -> None:
+    cli_service.options["limits"] = Limits(lock=1)
+    cli_service.tables(ONE)
+    cli_service.revise()
+    with cli_service.engine.lock("migrate demo", 1), pytest.raises(StartupError) as caught:
+        cli_service.upgrade()
+    assert str(caught.value) == "Another migration of demo has held the lock for 1 seconds: wait for it."
+    cli_service.upgrade()
 
 
 @only("postgresql", "mariadb", "mysql")  # a file is one service's
-def test_another_service_does_not_wait(tiny: Tiny) -> None:
-    tiny.options["limits"] = Limits(lock=1)
-    tiny.tables(ONE)
-    tiny.revise()
-    with migrations._locked(Service("other", sa.MetaData(), root=tiny.folder), tiny.engine):
-        tiny.upgrade()
+def test_another_service_does_not_wait(cli_service: CliService) -> None:
+    cli_service.options["limits"] = Limits(lock=1)
+    cli_service.tables(ONE)
+    cli_service.revise()
+    with migrations._locked(Service("other", sa.MetaData(), root=cli_service.folder), cli_service.engine):
+        cli_service.upgrade()
 
 
-def test_a_timeout_inside_a_migration_is_not_the_lock_s(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny.tables(ONE)
-    tiny.revise()
+def test_a_timeout_inside_a_migration_is_not_the_lock_s(
+    cli_service: CliService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli_service.tables(ONE)
+    cli_service.revise()
 
     def slow(*_: Any) -> None:
         raise TimeoutError("something else")
 
     monkeypatch.setattr("alembic.command.upgrade", slow)
     with pytest.raises(TimeoutError, match="something else"):
-        tiny.upgrade()
+        cli_service.upgrade()
 
 
 @only("postgresql")
-def test_a_table_in_use_does_not_make_everybody_wait(tiny: Tiny) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise()
-    tiny.upgrade()
-    tiny.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
-    tiny.revise()
-    with closing(tiny.database.connect()) as reader, closing(tiny.database.connect()) as second:
+def test_a_table_in_use_does_not_make_everybody_wait(cli_service: CliService) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise()
+    cli_service.upgrade()
+    cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    cli_service.revise()
+    with closing(cli_service.database.connect()) as reader, closing(cli_service.database.connect()) as second:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
-        migrating = threading.Thread(target=tiny.upgrade)
+        migrating = threading.Thread(target=cli_service.upgrade)
         migrating.start()
         time.sleep(1)
         assert migrating.is_alive()
@@ -631,98 +648,98 @@ def test_a_table_in_use_does_not_make_everybody_wait(tiny: Tiny) -> None:
         reader.rollback()
         migrating.join(timeout=20)
         assert not migrating.is_alive()
-    assert tiny.differences() == []
+    assert cli_service.differences() == []
 
 
 @only("mysql", "mariadb")
-def test_a_table_in_use_is_waited_for(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise("first")
-    tiny.upgrade()
-    tiny.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
-    tiny.revise("second")
-    with closing(tiny.database.connect()) as reader, ThreadPoolExecutor(1) as other:
+def test_a_table_in_use_is_waited_for(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    cli_service.revise("second")
+    with closing(cli_service.database.connect()) as reader, ThreadPoolExecutor(1) as other:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
-        migrating = other.submit(tiny.upgrade)
+        migrating = other.submit(cli_service.upgrade)
         deadline = time.monotonic() + 20
         while "tried again" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.1)
         reader.rollback()
         migrating.result(timeout=20)
     assert "tried again: the tables are in use by others" in caplog.messages
-    assert tiny.differences() == [] and "alembic_version_tiny_half" not in names(tiny)
+    assert cli_service.differences() == [] and "alembic_version_demo_half" not in names(cli_service)
 
 
 @only("postgresql")
-def test_a_schema_of_its_own_is_made(tiny: Tiny) -> None:
-    tiny.options["schema"] = "their own"
-    tiny.tables(ONE)
-    tiny.revise()
-    tiny.upgrade()
-    assert tiny.differences() == []
-    assert names(tiny) == {"users", "alembic_version_tiny"}
-    with closing(tiny.database.connect()) as connection:
+def test_a_schema_of_its_own_is_made(cli_service: CliService) -> None:
+    cli_service.options["schema"] = "their own"
+    cli_service.tables(ONE)
+    cli_service.revise()
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    assert names(cli_service) == {"users", "alembic_version_demo"}
+    with closing(cli_service.database.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute(
-            "SELECT schemaname FROM pg_tables WHERE tablename IN ('users', 'alembic_version_tiny')"
+            "SELECT schemaname FROM pg_tables WHERE tablename IN ('users', 'alembic_version_demo')"
         )
         assert cursor.fetchall() == [("their own",), ("their own",)]
-    tiny.move("base")
-    tiny.upgrade()
+    cli_service.move("base")
+    cli_service.upgrade()
 
 
 # --- SQLite, which alters a table by copying it
 
 
 @only("sqlite")
-def test_an_id_is_never_used_twice(tiny: Tiny) -> None:
-    tiny.tables(ONE)
-    tiny.revise()
-    tiny.upgrade()
-    fill(tiny, 5)
-    with connected(tiny) as connection:
+def test_an_id_is_never_used_twice(cli_service: CliService) -> None:
+    cli_service.tables(ONE)
+    cli_service.revise()
+    cli_service.upgrade()
+    fill(cli_service, 5)
+    with connected(cli_service) as connection:
         connection.exec_driver_sql("DELETE FROM users WHERE id > 3")
         connection.commit()
-    tiny.tables(ONE.replace("20", "30"))
-    tiny.revise()
-    tiny.upgrade()
-    with connected(tiny) as connection:
-        table = tiny.service.tables.tables["users"]
+    cli_service.tables(ONE.replace("20", "30"))
+    cli_service.revise()
+    cli_service.upgrade()
+    with connected(cli_service) as connection:
+        table = cli_service.service.tables.tables["users"]
         made = connection.execute(table.insert().values(row_of(table, 9))).inserted_primary_key
         assert made is not None and made[0] == 6
         connection.execute(table.delete().where(table.c.id == 6))
         connection.commit()
-    tiny.move("base")
-    tiny.upgrade()
-    fill(tiny, 1)
-    assert rows(tiny, "users")[0]["id"] == 1
+    cli_service.move("base")
+    cli_service.upgrade()
+    fill(cli_service, 1)
+    assert rows(cli_service, "users")[0]["id"] == 1
 
 
 @only("sqlite")
-def test_a_copied_table_keeps_what_others_say_of_it(tiny: Tiny) -> None:
+def test_a_copied_table_keeps_what_others_say_of_it(cli_service: CliService) -> None:
     """Dropping a parent would delete its children, or be refused."""
     cascade = POSTS.replace('ForeignKey("users.id")', 'ForeignKey("users.id", ondelete="CASCADE")')
-    tiny.tables(USERS + cascade)
-    tiny.revise()
-    tiny.upgrade()
-    fill(tiny)
-    before = rows(tiny, "posts")
-    tiny.tables(USERS.replace("20", "30") + cascade)
-    tiny.revise()
-    tiny.upgrade()
-    assert rows(tiny, "posts") == before
-    with closing(tiny.engine.connect()) as connection:
+    cli_service.tables(USERS + cascade)
+    cli_service.revise()
+    cli_service.upgrade()
+    fill(cli_service)
+    before = rows(cli_service, "posts")
+    cli_service.tables(USERS.replace("20", "30") + cascade)
+    cli_service.revise()
+    cli_service.upgrade()
+    assert rows(cli_service, "posts") == before
+    with closing(cli_service.engine.connect()) as connection:
         connection.execute("DELETE FROM users WHERE id = 1")
         assert connection.execute("SELECT count(*) FROM posts WHERE user_id = 1").fetchone() == (0,)
 
 
 @only("sqlite")
-def test_a_revision_that_breaks_a_foreign_key_is_refused(tiny: Tiny) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny)
-    (tiny.versions / "0002.py").write_text(
+def test_a_revision_that_breaks_a_foreign_key_is_refused(cli_service: CliService) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service)
+    (cli_service.versions / "0002.py").write_text(
         """
 from alembic import op
 
@@ -734,15 +751,15 @@ def upgrade():
 """
     )
     with pytest.raises(StartupError, match="row 1 of posts names a row of users that is not there"):
-        tiny.upgrade()
-    assert len(rows(tiny, "users")) == 3
+        cli_service.upgrade()
+    assert len(rows(cli_service, "users")) == 3
 
 
 # --- MySQL, which takes back no DDL: a revision that stopped goes on where it stopped
 
 
-def change_things(tiny: Tiny, *statements: str) -> None:
-    with connected(tiny) as connection:
+def change_things(cli_service: CliService, *statements: str) -> None:
+    with connected(cli_service) as connection:
         for statement in statements:
             connection.exec_driver_sql(statement)
         connection.commit()
@@ -751,7 +768,7 @@ def change_things(tiny: Tiny, *statements: str) -> None:
 @pytest.mark.parametrize(
     "way", ["an enum loses a value", "a unique after a new column", "a dropped column before"]
 )
-def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(tiny: Tiny, way: str) -> None:
+def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: CliService, way: str) -> None:
     change, mend = {
         "an enum loses a value": (('Enum("a", "b")', 'Enum("a")'), "UPDATE users SET {order} = 'a'"),
         "a unique after a new column": (
@@ -780,33 +797,33 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(tiny: Tiny, way
             '"title", String(20), nullable=False, index=True',
             '"title", String(20), nullable=False, unique=True',
         )
-    tiny.tables(before)
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny)
+    cli_service.tables(before)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service)
     if "unique" in way:
-        change_things(tiny, "UPDATE users SET about = 'same'")
+        change_things(cli_service, "UPDATE users SET about = 'same'")
     if "dropped" in way:
-        change_things(tiny, "UPDATE posts SET title = 'same'")
-    tiny.tables(after)
-    tiny.revise("second")
+        change_things(cli_service, "UPDATE posts SET title = 'same'")
+    cli_service.tables(after)
+    cli_service.revise("second")
     for _ in range(2):
         with pytest.raises(StartupError, match="the database said") as caught:
-            tiny.upgrade()
+            cli_service.upgrade()
         goes_on = "stays done" in str(caught.value) and "goes on from there" in str(caught.value)
-        assert goes_on == (tiny.database.type == "mysql"), caught.value
-        assert migrations.reached(tiny.service, tiny.engine) == "0001_first"
-    with connected(tiny) as connection:
+        assert goes_on == (cli_service.database.type == "mysql"), caught.value
+        assert migrations.reached(cli_service.service, cli_service.engine) == "0001_first"
+    with connected(cli_service) as connection:
         quote = connection.dialect.identifier_preparer.quote
-    change_things(tiny, mend.format(order=quote("order")))
-    tiny.upgrade()
-    assert tiny.differences() == []
-    the_checks_hold(tiny)
-    assert not [name for name in names(tiny) if "half" in name]
-    clear(tiny)
-    tiny.move("base")
-    tiny.upgrade()
-    assert tiny.differences() == []
+    change_things(cli_service, mend.format(order=quote("order")))
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    the_checks_hold(cli_service)
+    assert not [name for name in names(cli_service) if "half" in name]
+    clear(cli_service)
+    cli_service.move("base")
+    cli_service.upgrade()
+    assert cli_service.differences() == []
 
 
 REVISION = """
@@ -828,16 +845,16 @@ def downgrade() -> None:
 """
 
 
-def write_revision(tiny: Tiny, revision: str, before: str | None, *body: str) -> None:
+def write_revision(cli_service: CliService, revision: str, before: str | None, *body: str) -> None:
     text = REVISION.format(revision=revision, before=before, body="\n    ".join(body))
-    (tiny.versions / f"{revision}.py").write_text(text)
+    (cli_service.versions / f"{revision}.py").write_text(text)
 
 
-def test_what_a_failed_revision_wrote_is_written_once(tiny: Tiny) -> None:
+def test_what_a_failed_revision_wrote_is_written_once(cli_service: CliService) -> None:
     write = 'op.execute("INSERT INTO half (a) VALUES (1)")'
     body = ['op.create_table("half", sa.Column("a", types.Integer()))', write, write]
     write_revision(
-        tiny,
+        cli_service,
         "0001",
         None,
         *body,
@@ -847,65 +864,71 @@ def test_what_a_failed_revision_wrote_is_written_once(tiny: Tiny) -> None:
     )
     for _ in range(2):
         with pytest.raises(StartupError, match="ZeroDivisionError: division by zero"):
-            tiny.upgrade()
+            cli_service.upgrade()
     # mended in the file: what was done is passed over, what is new is done
     write_revision(
-        tiny,
+        cli_service,
         "0001",
         None,
         *body,
         'op.add_column("half", sa.Column("b", types.Integer()))',
         'op.execute("INSERT INTO half VALUES (2, 2)")',
     )
-    tiny.upgrade()
-    with connected(tiny) as connection:
+    cli_service.upgrade()
+    with connected(cli_service) as connection:
         assert connection.exec_driver_sql("SELECT a, b FROM half ORDER BY a").fetchall() == [
             (1, None),
             (1, None),
             (2, 2),
         ]
-    assert names(tiny) == {"half", "alembic_version_tiny"}
+    assert names(cli_service) == {"half", "alembic_version_demo"}
 
 
 @only("mysql", "mariadb")
-def test_what_no_revision_says_any_more_is_named(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
-    write_revision(tiny, "0001", None, "pass")
-    tiny.upgrade()
-    write_revision(tiny, "0002", "0001", 'op.create_table("half", sa.Column("a", types.Integer()))', "1 / 0")
+def test_what_no_revision_says_any_more_is_named(
+    cli_service: CliService, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_revision(cli_service, "0001", None, "pass")
+    cli_service.upgrade()
+    write_revision(
+        cli_service, "0002", "0001", 'op.create_table("half", sa.Column("a", types.Integer()))', "1 / 0"
+    )
     with pytest.raises(StartupError, match="ZeroDivisionError"):
-        tiny.upgrade()
-    (tiny.versions / "0002.py").unlink()
+        cli_service.upgrade()
+    (cli_service.versions / "0002.py").unlink()
     caplog.clear()
-    tiny.upgrade()
+    cli_service.upgrade()
     assert caplog.messages == [
-        "a revision stopped half-way and is not there any more: what it did stands in alembic_version_tiny_half"
+        "a revision stopped half-way and is not there any more: what it did stands in alembic_version_demo_half"
     ]
-    write_revision(tiny, "0002", "0001", 'op.create_table("whole", sa.Column("a", types.Integer()))')
-    tiny.upgrade()
+    write_revision(cli_service, "0002", "0001", 'op.create_table("whole", sa.Column("a", types.Integer()))')
+    cli_service.upgrade()
     said = [message for message in caplog.messages if "stays done" in message]
     assert len(said) == 1 and "CREATE TABLE `half`" in said[0] and "\n" not in said[0]
-    assert names(tiny) == {"half", "whole", "alembic_version_tiny"}
+    assert names(cli_service) == {"half", "whole", "alembic_version_demo"}
 
 
-def test_the_table_of_another_service_is_never_taken_for_ours(tiny: Tiny) -> None:
-    change_things(tiny, "CREATE TABLE users (id INTEGER PRIMARY KEY)")
-    tiny.tables(ONE)
-    tiny.revise("first")
+def test_the_table_of_another_service_is_never_taken_for_ours(cli_service: CliService) -> None:
+    change_things(cli_service, "CREATE TABLE users (id INTEGER PRIMARY KEY)")
+    cli_service.tables(ONE)
+    cli_service.revise("first")
     for _ in range(3):
         with pytest.raises(StartupError, match=r"(?i)already exists"):
-            tiny.upgrade()
-    assert names(tiny) - {"alembic_version_tiny"} == {"users"}
-    with connected(tiny) as connection:
+            cli_service.upgrade()
+    assert names(cli_service) - {"alembic_version_demo"} == {"users"}
+    with connected(cli_service) as connection:
         assert [each["name"] for each in sa.inspect(connection).get_columns("users")] == ["id"]
 
 
 @only("mysql", "mariadb")
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_migration_that_is_killed_goes_on(tiny: Tiny, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_is_killed_goes_on(
+    cli_service: CliService, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before or after a statement of which nobody can say whether it was done."""
-    tiny.tables(BEFORE)
-    tiny.revise("first")
-    engine = tiny.engine
+    cli_service.tables(BEFORE)
+    cli_service.revise("first")
+    engine = cli_service.engine
     made = engine.sqlalchemy()
     monkeypatch.setattr(engine, "sqlalchemy", lambda: made)
 
@@ -916,79 +939,83 @@ def test_a_migration_that_is_killed_goes_on(tiny: Tiny, moment: str, monkeypatch
 
     sa.event.listen(made, f"{moment}_cursor_execute", kill)
     with pytest.raises(KeyboardInterrupt):
-        migrations.upgrade(tiny.service, engine)
-    assert "posts" in names(tiny) and migrations.reached(tiny.service, tiny.engine) is None
-    tiny.upgrade()
-    assert tiny.differences() == []
-    assert names(tiny) == {"users", "posts", "alembic_version_tiny"}
+        migrations.upgrade(cli_service.service, engine)
+    assert (
+        "posts" in names(cli_service) and migrations.reached(cli_service.service, cli_service.engine) is None
+    )
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    assert names(cli_service) == {"users", "posts", "alembic_version_demo"}
 
 
 # --- what the version table says
 
 
-def test_only_a_missing_version_table_means_that_there_are_no_tables(tiny: Tiny) -> None:
-    tiny.tables(ONE)
-    tiny.revise("first")
-    assert checked(tiny) == "The database has no tables of tiny yet: run `make migrate` first."
-    change_things(tiny, "CREATE TABLE alembic_version_tiny (something_else INTEGER)")
+def test_only_a_missing_version_table_means_that_there_are_no_tables(cli_service: CliService) -> None:
+    cli_service.tables(ONE)
+    cli_service.revise("first")
+    assert checked(cli_service) == "The database has no tables of demo yet: run `make migrate` first."
+    change_things(cli_service, "CREATE TABLE alembic_version_demo (something_else INTEGER)")
     assert re.fullmatch(
-        r"Cannot read the table alembic_version_tiny, the database said: [^\n]*version_num[^\n]*: "
+        r"Cannot read the table alembic_version_demo, the database said: [^\n]*version_num[^\n]*: "
         r"let the account of DB_USER read it\.",
-        checked(tiny),
+        checked(cli_service),
     )
 
 
 @only("postgresql", "mysql", "mariadb")
 def test_an_account_that_may_not_read_the_version_table_is_told_so(
-    tiny: Tiny, request: pytest.FixtureRequest
+    cli_service: CliService, request: pytest.FixtureRequest
 ) -> None:
-    tiny.tables(ONE)
-    tiny.revise("first")
-    tiny.upgrade()
+    cli_service.tables(ONE)
+    cli_service.revise("first")
+    cli_service.upgrade()
     server = servers.find(request.node.callspec.params["private_database"])
-    name, database = f"blind_{secrets.token_hex(5)}", tiny.database.name
-    if tiny.database.type == "postgresql":
+    name, database = f"blind_{secrets.token_hex(5)}", cli_service.database.name
+    if cli_service.database.type == "postgresql":
         server.query(f"CREATE ROLE {name} LOGIN PASSWORD 'Blind-1-pw'")
         grants = (
             f'GRANT CONNECT ON DATABASE "{database}" TO {name}',
             f"GRANT USAGE ON SCHEMA public TO {name}",
             f"GRANT INSERT ON users TO {name}",
         )
-        change_things(tiny, *grants)
+        change_things(cli_service, *grants)
     else:
         server.query(f"CREATE USER {name} IDENTIFIED BY 'Blind-1-pw'")
         server.query(f"GRANT INSERT ON `{database}`.users TO {name}")
-    environ = {**tiny.environ, "DB_USER": name, "DB_PASS": "Blind-1-pw"}
+    environ = {**cli_service.environ, "DB_USER": name, "DB_PASS": "Blind-1-pw"}
     try:
         with pytest.raises(StartupError) as caught:
-            startup.checked_revision(tiny.service, tiny.service.engine(Settings.load(environ)))
+            startup.checked_revision(cli_service.service, cli_service.service.engine(Settings.load(environ)))
         assert re.fullmatch(
-            r"Cannot read the table alembic_version_tiny, the database said: [^\n]* denied [^\n]*alembic_version_tiny[^\n]*:"
+            r"Cannot read the table alembic_version_demo, the database said: [^\n]* denied [^\n]*alembic_version_demo[^\n]*:"
             r" let the account of DB_USER read it\.",
             str(caught.value),
         )
     finally:
-        if tiny.database.type == "postgresql":
+        if cli_service.database.type == "postgresql":
             change_things(
-                tiny, *(grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ") for grant in grants)
+                cli_service, *(grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ") for grant in grants)
             )
-        server.query(f"DROP {'ROLE' if tiny.database.type == 'postgresql' else 'USER'} {name}")
+        server.query(f"DROP {'ROLE' if cli_service.database.type == 'postgresql' else 'USER'} {name}")
 
 
-def checked(tiny: Tiny) -> str:
+def checked(cli_service: CliService) -> str:
     with pytest.raises(StartupError) as caught:
-        startup.checked_revision(tiny.service, tiny.engine)
+        startup.checked_revision(cli_service.service, cli_service.engine)
     return str(caught.value)
 
 
 @only("sqlite")
 @pytest.mark.parametrize("to", ["base", "head", "0001_first", None])
-def test_a_revision_that_the_code_does_not_know_is_one_sentence(tiny: Tiny, to: str | None) -> None:
-    tiny.tables(ONE)
-    tiny.revise("first")
-    tiny.upgrade()
-    change_things(tiny, "UPDATE alembic_version_tiny SET version_num = '0009_theirs'")
-    code, out, err = tiny.run("migrate", *(["--to", to] if to else []))
+def test_a_revision_that_the_code_does_not_know_is_one_sentence(
+    cli_service: CliService, to: str | None
+) -> None:
+    cli_service.tables(ONE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    change_things(cli_service, "UPDATE alembic_version_demo SET version_num = '0009_theirs'")
+    code, out, err = cli_service.run("migrate", *(["--to", to] if to else []))
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].endswith(
         "The database is at revision 0009_theirs, which this code does not know: deploy the code that it belongs to."
@@ -998,13 +1025,13 @@ def test_a_revision_that_the_code_does_not_know_is_one_sentence(tiny: Tiny, to: 
 
 @only("sqlite")
 @pytest.mark.parametrize("to", ["", "nonsense", "+7", "base:head", "0"])
-def test_a_revision_that_there_is_not_is_one_sentence(tiny: Tiny, to: str) -> None:
-    tiny.tables(ONE)
-    tiny.revise("first")
-    tiny.upgrade()
-    tiny.tables(ONE.replace("20", "30"))
-    tiny.revise("second")
-    code, out, err = tiny.run("migrate", "--to", to)
+def test_a_revision_that_there_is_not_is_one_sentence(cli_service: CliService, to: str) -> None:
+    cli_service.tables(ONE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    cli_service.tables(ONE.replace("20", "30"))
+    cli_service.revise("second")
+    code, out, err = cli_service.run("migrate", "--to", to)
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1 and "Traceback" not in err, err
 
@@ -1013,18 +1040,18 @@ def test_a_revision_that_there_is_not_is_one_sentence(tiny: Tiny, to: str) -> No
 
 
 @only("sqlite")
-def test_what_a_revision_drops_is_said(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
-    tiny.tables(BEFORE + NOTES.replace("post", "user"))
-    tiny.revise("first")
+def test_what_a_revision_drops_is_said(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
+    cli_service.tables(BEFORE + NOTES.replace("post", "user"))
+    cli_service.revise("first")
     caplog.clear()
-    tiny.tables(
+    cli_service.tables(
         BEFORE.replace(
             'Column("email", String(20), nullable=False', 'Column("mail", String(30), nullable=True'
         )
         .replace('Column("nick"', 'Column("nickname"')
         .replace('    Column("big", Numeric(18, 2), nullable=True),\n', "")
     )
-    text = tiny.revise("second")
+    text = cli_service.revise("second")
     said = [
         "drops the table notes with all its rows",
         "drops users.email with what it holds",
@@ -1035,7 +1062,7 @@ def test_what_a_revision_drops_is_said(tiny: Tiny, caplog: pytest.LogCaptureFixt
     for sentence in said:
         assert sum(sentence in message for message in caplog.messages) == 1, caplog.messages
         assert sentence in " ".join(text.split("import")[0].split())
-    make_check_is_content(tiny)
+    make_check_is_content(cli_service)
 
 
 RENAMED = {
@@ -1061,17 +1088,17 @@ RENAMED = {
 
 @pytest.mark.parametrize("name", RENAMED)
 def test_what_is_said_of_a_renamed_column_works(
-    tiny: Tiny, name: str, caplog: pytest.LogCaptureFixture
+    cli_service: CliService, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny)
+    cli_service.tables(BEFORE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service)
     old_name, new_name = (re.findall(r'"(\w+)"', part)[0] for part in RENAMED[name][:2])
     table = "posts" if name == "indexed" else "users"
-    before = rows(tiny, table)
-    tiny.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][1]))
-    text = tiny.revise("second")
+    before = rows(cli_service, table)
+    cli_service.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][1]))
+    text = cli_service.revise("second")
     advice = re.search(r"write (batch_op\.alter_column\(.*\)) in place", "\n".join(caplog.messages))
     assert advice
     head, _, rest = text.partition("def upgrade")
@@ -1088,12 +1115,12 @@ def test_what_is_said_of_a_renamed_column_works(
             continue
         kept.append(line)
     up = "\n".join(kept)
-    (tiny.versions / "0002_second.py").write_text(f"{head}def upgrade{up}\n\n\ndef downgrade{down}")
-    tiny.upgrade()
-    tiny.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][-1]))
-    assert tiny.differences() == []
-    the_checks_hold(tiny)
-    after = rows(tiny, table)
+    (cli_service.versions / "0002_second.py").write_text(f"{head}def upgrade{up}\n\n\ndef downgrade{down}")
+    cli_service.upgrade()
+    cli_service.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][-1]))
+    assert cli_service.differences() == []
+    the_checks_hold(cli_service)
+    after = rows(cli_service, table)
     assert [row[new_name] for row in after] == [row[old_name] for row in before]
 
 
@@ -1103,16 +1130,16 @@ OTHER_KINDS = [("String(20)", "Integer()"), ("Integer()", "String(20)"), ("Times
 
 @only("sqlite")
 @pytest.mark.parametrize("types", OTHER_KINDS, ids=" to ".join)
-def test_a_column_of_another_kind_is_refused(tiny: Tiny, types: tuple[str, str]) -> None:
-    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=True))')
-    tiny.revise()
-    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=True))')
+def test_a_column_of_another_kind_is_refused(cli_service: CliService, types: tuple[str, str]) -> None:
+    cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=True))')
+    cli_service.revise()
+    cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=True))')
     with pytest.raises(StartupError) as caught:
-        tiny.revise()
+        cli_service.revise()
     assert str(caught.value) == (
         f"a.b is {types[0]} and cannot become {types[1]}: add a column of another name, fill it, and drop a.b one revision later."
     )
-    assert len(list(tiny.versions.glob("*.py"))) == 1
+    assert len(list(cli_service.versions.glob("*.py"))) == 1
 
 
 SAME_KINDS = [("String(20)", "Text()"), ("Text()", "String(30)"), ("Integer()", "BigInteger()"), ("BigInteger()", "Integer()"),
@@ -1120,18 +1147,20 @@ SAME_KINDS = [("String(20)", "Text()"), ("Text()", "String(30)"), ("Integer()", 
 
 
 @pytest.mark.parametrize("types", SAME_KINDS, ids=" to ".join)
-def test_a_column_of_the_same_kind_keeps_what_it_holds(tiny: Tiny, types: tuple[str, str]) -> None:
-    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=False))')
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny)
-    before = seen(tiny)
-    tiny.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=False))')
-    tiny.revise()
-    tiny.upgrade()
-    assert tiny.differences() == []
-    assert seen(tiny) == before
-    tiny.move("0001_first")
+def test_a_column_of_the_same_kind_keeps_what_it_holds(
+    cli_service: CliService, types: tuple[str, str]
+) -> None:
+    cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=False))')
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service)
+    before = seen(cli_service)
+    cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=False))')
+    cli_service.revise()
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    assert seen(cli_service) == before
+    cli_service.move("0001_first")
 
 
 @only("sqlite")
@@ -1142,15 +1171,17 @@ def test_a_column_of_the_same_kind_keeps_what_it_holds(tiny: Tiny, types: tuple[
         (('"age", Integer()', '"age", Numeric(2, 2)'), r"users\.age holds a value that Numeric\(2, 2\) does not take: must have at most 0 digits before the point"),
     ],
 )  # fmt: skip
-def test_a_value_that_does_not_fit_is_said(tiny: Tiny, change: tuple[str, str], said: str) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny)
-    tiny.tables(BEFORE.replace(*change))
-    tiny.revise()
+def test_a_value_that_does_not_fit_is_said(
+    cli_service: CliService, change: tuple[str, str], said: str
+) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service)
+    cli_service.tables(BEFORE.replace(*change))
+    cli_service.revise()
     with pytest.raises(StartupError, match=rf"line \d+, the database said: {said}\.$"):
-        tiny.upgrade()
+        cli_service.upgrade()
 
 
 BECOMES_REQUIRED = {
@@ -1164,7 +1195,9 @@ BECOMES_REQUIRED = {
 
 
 @pytest.mark.parametrize("name", BECOMES_REQUIRED)
-def test_a_column_that_becomes_required_is_filled_with_its_default(tiny: Tiny, name: str) -> None:
+def test_a_column_that_becomes_required_is_filled_with_its_default(
+    cli_service: CliService, name: str
+) -> None:
     old, new = BECOMES_REQUIRED[name]
     before, after = BEFORE, BEFORE
     if name == "an enum with a new value":
@@ -1175,46 +1208,46 @@ def test_a_column_that_becomes_required_is_filled_with_its_default(tiny: Tiny, n
         new += ', default="c"'
     after = after.replace(old, new)
     assert after != before
-    tiny.tables(before)
-    tiny.revise("first")
-    tiny.upgrade()
-    fill(tiny, 4)
-    original = rows(tiny, "users")
+    cli_service.tables(before)
+    cli_service.revise("first")
+    cli_service.upgrade()
+    fill(cli_service, 4)
+    original = rows(cli_service, "users")
     column = re.findall(r'"(\w+)"', old)[0]
     assert None in [row[column] for row in original]
-    tiny.tables(after)
-    tiny.revise("second")
-    make_check_is_content(tiny)
-    tiny.upgrade()
-    assert tiny.differences() == []
-    default = tiny.service.tables.tables["users"].c[column].info["default"]
-    for new_row, old_row in zip(rows(tiny, "users"), original, strict=True):
+    cli_service.tables(after)
+    cli_service.revise("second")
+    make_check_is_content(cli_service)
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    default = cli_service.service.tables.tables["users"].c[column].info["default"]
+    for new_row, old_row in zip(rows(cli_service, "users"), original, strict=True):
         assert new_row == {**old_row, column: default if old_row[column] is None else old_row[column]}
-    the_checks_hold(tiny)
+    the_checks_hold(cli_service)
     if name in ("a string", "a number", "json"):  # what is in there now fits into what was
-        tiny.move("0001_first")
-        tiny.tables(before)
-        assert tiny.differences() == []
+        cli_service.move("0001_first")
+        cli_service.tables(before)
+        assert cli_service.differences() == []
 
 
-def test_a_column_that_becomes_required_again_on_the_way_back_is_filled(tiny: Tiny) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise("first")
-    tiny.tables(BEFORE.replace('"about", Text(), nullable=False', '"about", Text(), nullable=True'))
-    tiny.revise("second")
-    tiny.upgrade()
-    fill(tiny)
-    tiny.move("0001_first")
-    assert [row["about"] for row in rows(tiny, "users")][1] == "it's \\ é"
+def test_a_column_that_becomes_required_again_on_the_way_back_is_filled(cli_service: CliService) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise("first")
+    cli_service.tables(BEFORE.replace('"about", Text(), nullable=False', '"about", Text(), nullable=True'))
+    cli_service.revise("second")
+    cli_service.upgrade()
+    fill(cli_service)
+    cli_service.move("0001_first")
+    assert [row["about"] for row in rows(cli_service, "users")][1] == "it's \\ é"
 
 
 @only("sqlite")
 @pytest.mark.filterwarnings("error")
-def test_tables_that_refer_to_each_other_are_refused(tiny: Tiny) -> None:
-    tiny.tables(BEFORE)
-    tiny.revise()
-    tiny.upgrade()
-    tiny.tables(
+def test_tables_that_refer_to_each_other_are_refused(cli_service: CliService) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revise()
+    cli_service.upgrade()
+    cli_service.tables(
         BEFORE.replace(
             'Column("age", ',
             'Column("post_id", BigInteger(), ForeignKey("posts.id"), nullable=True, index=True), Column("age", ',
@@ -1225,13 +1258,13 @@ def test_tables_that_refer_to_each_other_are_refused(tiny: Tiny) -> None:
         "BigInteger() column without a ForeignKey."
     )
     with pytest.raises(StartupError) as caught:
-        tiny.revise()
+        cli_service.revise()
     assert str(caught.value) == sentence
 
 
 @only("sqlite")
-def test_a_foreign_key_to_nothing_is_refused(tiny: Tiny) -> None:
-    tiny.tables(POSTS)
+def test_a_foreign_key_to_nothing_is_refused(cli_service: CliService) -> None:
+    cli_service.tables(POSTS)
     with pytest.raises(StartupError) as caught:
-        tiny.revise()
+        cli_service.revise()
     assert str(caught.value) == "posts.user_id refers to users.id, which tables.py does not have."

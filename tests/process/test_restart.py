@@ -22,9 +22,9 @@ from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Missing, Server
 
-from .provoke import Proxy, prepared, sessions, shared_server, until, wait_until, with_tables
+from ..faults import Proxy, prepared, sessions, shared_server, until, wait_until, with_tables
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONNECT, ACQUIRE, STATEMENT, WRITE = 2.0, 1.0, 2.0, 3.0
 LONGEST = max(ACQUIRE + STATEMENT, WRITE) + 1.5  # what a request may take, and a busy machine adds
 
@@ -38,10 +38,10 @@ sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "template/src")!r}]
 from dbservice import Reads, Writes
 from dbservice.cli import main
 from dbservice.http import Router
-from tests.provoke import slow
-from tests.specimen import specimen, users
+from tests.faults import slow
+from tests.sample_service import sample_service, users
 
-service = specimen(
+service = sample_service(
     Path(__file__).parents[1], connect={CONNECT}, acquire={ACQUIRE}, statement={STATEMENT}, write={WRITE}, drain=10
 )
 router = Router("slow")
@@ -337,14 +337,14 @@ def assert_one_line(process: Process, *words: str) -> None:
 def test_a_wrong_password_is_said_at_once(place: Settings, tmp_path: Path) -> None:
     environ = environ_of(place, DB_PASS="not-the-one", DB_MAX_RETRIES="50", DB_RETRY_DELAY="60")
     with Process(tmp_path, environ) as process:
-        assert_one_line(process, "specimen: Cannot use ", place.db_user, "check DB_USER and DB_PASS")
+        assert_one_line(process, "sample: Cannot use ", place.db_user, "check DB_USER and DB_PASS")
         assert "not-the-one" not in process.said()[0]
 
 
 def test_a_missing_database_is_said_at_once(place: Settings, tmp_path: Path) -> None:
     environ = environ_of(place, DB_NAME="not_there", DB_MAX_RETRIES="50", DB_RETRY_DELAY="60")
     with Process(tmp_path, environ) as process:
-        assert_one_line(process, "specimen: Cannot use ", "not_there", "check DB_NAME")
+        assert_one_line(process, "sample: Cannot use ", "not_there", "check DB_NAME")
 
 
 def test_a_database_that_never_comes_is_given_up(place: Settings, tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_a_database_that_never_comes_is_given_up(place: Settings, tmp_path: Path
         assert process.wait() == 1
         *waiting, last = process.said()
     assert len(waiting) == 2 and all("waiting for" in line for line in waiting)
-    assert last.startswith("specimen: Nobody answers at ") and "after 3 attempts" in last
+    assert last.startswith("sample: Nobody answers at ") and "after 3 attempts" in last
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
@@ -388,7 +388,7 @@ def test_a_replica_that_never_comes_is_given_up(place: Settings, tmp_path: Path)
     with Process(tmp_path, environ) as process:
         assert process.wait() == 1
         last = process.said()[-1]
-    assert last.startswith("specimen: Nobody answers at ") and f":{port}/" in last
+    assert last.startswith("sample: Nobody answers at ") and f":{port}/" in last
     assert "Connection refused" in last
 
 
@@ -399,7 +399,7 @@ def test_a_database_without_tables_is_said_at_once(place: Settings, tmp_path: Pa
         "revision, down_revision = '0001', None\n\n\ndef upgrade():\n    pass\n\n\ndef downgrade():\n    pass\n"
     )
     with Process(tmp_path, environ_of(place)) as process:
-        assert_one_line(process, "specimen: ", "run `make migrate` first")
+        assert_one_line(process, "sample: ", "run `make migrate` first")
 
 
 def test_a_port_in_use_is_said(place: Settings, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from dbservice.types import INT64
 
 UTC = dt.UTC
-Edge = tuple[Any, Any, Any]
+BoundaryValue = tuple[Any, Any, Any]
 """Sent, the same in Python, answered."""
 
 
-def same(*values: Any) -> list[Edge]:
+def same(*values: Any) -> list[BoundaryValue]:
     """Values that JSON and Python write alike, and that come back as they were sent."""
     return [(value, value, value) for value in values]
 
@@ -35,7 +35,7 @@ OPERATORS: dict[str, Any] = {
 
 
 # fmt: off
-HOSTILE = (
+HOSTILE_TEXTS = (
     *(
         "'", '"', "\\", "''", "\\'", "\\\\'", "`", "%", "%s %(x)s %% %d", ":x ?1 $1 {x}", "NULL", "null", "T",
         "0",
@@ -53,7 +53,7 @@ HOSTILE = (
         "\t",
     ),
 )
-TEXTS = ("", "a", *HOSTILE)
+TEXTS = ("", "a", *HOSTILE_TEXTS)
 NOT_TEXT = ("\0", "a\0b", "\ud800", "\udfffa", 5, 1.5, True, ["a"], {"a": 1})
 NOT_WHOLE: tuple[Any, ...] = (1.0, 1.5, 1e3, "1", "", "x", True, [1], {}, 2**64, -(2**64))
 NOT_DECIMAL: tuple[Any, ...] = (
@@ -67,7 +67,7 @@ NOT_TIME = (
     "", "x", "12:00", "1:00:00", "12:00:00Z", "12:00:00+05:00", "24:00:00", "23:59:60", "-01:00:00", 0, True,
 )
 
-EDGES: dict[str, list[Edge]] = {
+BOUNDARY_VALUES: dict[str, list[BoundaryValue]] = {
     "string": same(*TEXTS, "a" * 40, "é" * 40, "😀" * 40, "'" * 40, "\\" * 40),
     "text": same(*TEXTS, "😀'\\\"\n" * 20_000),
     "integer": same(0, 1, -1, 2**31 - 1, -(2**31)),
@@ -188,7 +188,7 @@ EDGES: dict[str, list[Edge]] = {
         ),
         *same(
             [None], [[], {}, [[]]], {"": {"": ""}}, {"z": 1, "a": 2, "é": 3, "'": "\\", '"': "`"},
-            list(HOSTILE),
+            list(HOSTILE_TEXTS),
         ),
         *same(
             {
@@ -198,7 +198,7 @@ EDGES: dict[str, list[Edge]] = {
                 "deep": {"x": [{"y": 2.5}]},
             }
         ),
-        *same({text: text for text in HOSTILE}, "a" * 70_000, list(range(5_000))),
+        *same({text: text for text in HOSTILE_TEXTS}, "a" * 70_000, list(range(5_000))),
         *same(json.loads("[" * 64 + "]" * 64)),
     ],
     "uuid": [
@@ -221,9 +221,9 @@ EDGES: dict[str, list[Edge]] = {
     ],
     "enum": same("a", "b", "long value"),
 }
-"""By column of the specimen's table `values`."""
+"""By column of the sample service's table `values`."""
 
-REFUSED: dict[str, list[Any]] = {
+INVALID_VALUES: dict[str, list[Any]] = {
     "string": [*NOT_TEXT, "a" * 41, "é" * 41, "😀" * 41, " " * 41, "a" * 40 + " "],
     "text": [*NOT_TEXT],
     "integer": [*NOT_WHOLE, 2**31, -(2**31) - 1, 2**53],
@@ -287,7 +287,7 @@ REFUSED: dict[str, list[Any]] = {
 
 _characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 _text = st.one_of(
-    st.text(_characters, max_size=40), st.lists(st.sampled_from(HOSTILE), max_size=8).map("".join)
+    st.text(_characters, max_size=40), st.lists(st.sampled_from(HOSTILE_TEXTS), max_size=8).map("".join)
 )
 _int64 = st.integers(-INT64 - 1, INT64)
 _doubles = st.floats(allow_nan=False, allow_infinity=False)
@@ -325,7 +325,7 @@ _moments = st.datetimes(
     dt.datetime.min + _day, dt.datetime.max - _day, timezones=_offsets, allow_imaginary=True
 )
 
-ANY: dict[str, st.SearchStrategy[tuple[Any, Any]]] = {
+STRATEGIES: dict[str, st.SearchStrategy[tuple[Any, Any]]] = {
     "string": _twins(_text.map(lambda text: text[:40])),
     "text": _twins(_text),
     "integer": _twins(st.integers(-(2**31), 2**31 - 1)),
@@ -344,5 +344,5 @@ ANY: dict[str, st.SearchStrategy[tuple[Any, Any]]] = {
     "binary": st.binary(max_size=300).map(lambda data: (base64_of(data), data)),
     "enum": _twins(st.sampled_from(["a", "b", "long value"])),
 }
-ROWS = st.lists(st.fixed_dictionaries({}, optional=dict(ANY)), min_size=1, max_size=6)
+ROWS = st.lists(st.fixed_dictionaries({}, optional=dict(STRATEGIES)), min_size=1, max_size=6)
 """Rows of `values`: pairs by column."""

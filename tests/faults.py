@@ -21,16 +21,16 @@ from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Missing, Server
 
-from .specimen import metadata, specimen
+from .sample_service import metadata, sample_service
 
 NOWHERE = Path("/nonexistent")  # a service whose root it is has no migrations
 
 
 @asynccontextmanager
 async def started(settings: Settings, *, pool: int = 5, **limits: Any) -> AsyncIterator[Running]:
-    """The specimen on a database that holds its tables, with so many connections and these limits."""
+    """The sample service on a database that holds its tables, with so many connections and these limits."""
     settings = settings.model_copy(update={"db_pool_size": pool})
-    async with specimen(NOWHERE, **limits).running(settings) as running:
+    async with sample_service(NOWHERE, **limits).running(settings) as running:
         yield running
 
 
@@ -56,7 +56,7 @@ def shared_server(request: pytest.FixtureRequest) -> Server:
 
 @contextmanager
 def prepared(server: Server) -> Iterator[Settings]:
-    """The settings of a new database of `server` that holds the specimen's tables."""
+    """The settings of a new database of `server` that holds the sample service's tables."""
     database = server.create_database()
     settings = Settings.load({**database.environ(), "DB_MAX_RETRIES": "0"})
     with_tables(settings)
@@ -65,8 +65,8 @@ def prepared(server: Server) -> Iterator[Settings]:
 
 
 def with_tables(settings: Settings) -> None:
-    """Make the specimen's tables."""
-    engine = specimen(NOWHERE).engine(settings).sqlalchemy()
+    """Make the sample service's tables."""
+    engine = sample_service(NOWHERE).engine(settings).sqlalchemy()
     metadata.create_all(engine)
     engine.dispose()
 

@@ -178,10 +178,10 @@ def routes(table: sa.Table) -> Any:
     return router
 
 
-def specimen(root: Path, **limits: Any) -> Service:
-    """A new specimen service, with these limits; `root` has no migrations."""
+def sample_service(root: Path, **limits: Any) -> Service:
+    """A new sample service, with these limits; `root` has no migrations."""
     return Service(
-        "specimen",
+        "sample",
         tables=metadata,
         routers=[routes(table) for table in metadata.sorted_tables],
         description="Every type of column.",

@@ -15,7 +15,7 @@ from dbservice import cli, migrations
 from dbservice.settings import VARIABLES
 from dbservice.testing import servers
 
-from .tiny import Tiny, engines_of, only
+from ..cli_service import CliService, engines_of, only
 
 TABLES = 'users = owned(metadata, "users", Column("email", String(20), nullable=False))\n'
 COMMANDS = ("serve", "migrate", "revision", "check-migrations")
@@ -27,38 +27,40 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def tiny(private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
-    made = Tiny(tmp_path / "tiny", private_database, monkeypatch)
+def cli_service(
+    private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> CliService:
+    made = CliService(tmp_path / "demo", private_database, monkeypatch)
     made.tables(TABLES)
     return made
 
 
 class Here:
-    """The command line in this process, which is much faster: what `Tiny.run` answers, by the same names."""
+    """The command line in this process, which is much faster: what `CliService.run` answers, by the same names."""
 
     def __init__(
-        self, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, cli_service: CliService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        self.tiny, self.monkeypatch, self.capsys = tiny, monkeypatch, capsys
+        self.cli_service, self.monkeypatch, self.capsys = cli_service, monkeypatch, capsys
 
     def __call__(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
         before = logging.getLogger().handlers[:]
         with self.monkeypatch.context() as patched:
             for name in {*VARIABLES, *(f"{name}_FILE" for name in VARIABLES)}:
                 patched.delenv(name, raising=False)
-            for name, value in {**self.tiny.environ, **environ}.items():
+            for name, value in {**self.cli_service.environ, **environ}.items():
                 patched.setenv(name, value)
             self.capsys.readouterr()
             try:
-                code = cli.main(self.tiny.service, arguments)
+                code = cli.main(self.cli_service.service, arguments)
             finally:
                 logging.getLogger().handlers = before
         return code, *self.capsys.readouterr()
 
 
 @pytest.fixture
-def run(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(tiny, monkeypatch, capsys)
+def run(cli_service: CliService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(cli_service, monkeypatch, capsys)
 
 
 def logged(err: str) -> list[str]:
@@ -70,10 +72,10 @@ def logged(err: str) -> list[str]:
 
 
 @only("sqlite")
-def test_help_names_every_command(tiny: Tiny) -> None:
-    code, out, err = tiny.run("--help")
-    assert (code, err) == (0, "") and out.startswith("usage: python -m tiny ")
-    assert "A tiny service." in out and "Settings come from the environment." in out
+def test_help_names_every_command(cli_service: CliService) -> None:
+    code, out, err = cli_service.run("--help")
+    assert (code, err) == (0, "") and out.startswith("usage: python -m demo ")
+    assert "A demo service." in out and "Settings come from the environment." in out
     for command in COMMANDS:
         assert re.search(rf"^ +{command}\s+\S", out, re.M)
 
@@ -81,13 +83,13 @@ def test_help_names_every_command(tiny: Tiny) -> None:
 @only("sqlite")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_and_needs_no_settings_for_it(
-    tiny: Tiny, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    cli_service: CliService, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DB_TYPE", raising=False)
     with pytest.raises(SystemExit) as caught:
-        cli.main(tiny.service, [command, "--help"])
+        cli.main(cli_service.service, [command, "--help"])
     out, err = capsys.readouterr()
-    assert caught.value.code == 0 and err == "" and out.startswith(f"usage: python -m tiny {command} ")
+    assert caught.value.code == 0 and err == "" and out.startswith(f"usage: python -m demo {command} ")
 
 
 @only("sqlite")
@@ -111,12 +113,14 @@ def test_each_command_has_help_and_needs_no_settings_for_it(
         ),
     ],
 )
-def test_wrong_usage_is_2(tiny: Tiny, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_2(
+    cli_service: CliService, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.main(tiny.service, arguments)
+        cli.main(cli_service.service, arguments)
     out, err = capsys.readouterr()
     assert caught.value.code == 2 and out == ""
-    assert err.startswith("usage: python -m tiny") and "Traceback" not in err
+    assert err.startswith("usage: python -m demo") and "Traceback" not in err
     if "--port" in arguments:
         assert err.splitlines()[-1].endswith(": write a number from 1 to 65535")
 
@@ -126,26 +130,26 @@ def test_wrong_usage_is_2(tiny: Tiny, arguments: list[str], capsys: pytest.Captu
 
 @only("sqlite")
 @pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
-def test_missing_settings_are_one_line(tiny: Tiny, run: Here, command: str) -> None:
+def test_missing_settings_are_one_line(cli_service: CliService, run: Here, command: str) -> None:
     code, out, err = run(command, DB_TYPE="")
-    assert (code, out) == (1, "") and re.fullmatch(r"tiny: .+\n", err)
-    assert err.startswith("tiny: DB_TYPE is not set or is empty: allowed is postgresql, mysql or sqlite; ")
+    assert (code, out) == (1, "") and re.fullmatch(r"demo: .+\n", err)
+    assert err.startswith("demo: DB_TYPE is not set or is empty: allowed is postgresql, mysql or sqlite; ")
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
-def test_a_wrong_password_or_database_is_one_line(tiny: Tiny, run: Here, command: str) -> None:
+def test_a_wrong_password_or_database_is_one_line(cli_service: CliService, run: Here, command: str) -> None:
     wrong = {"DB_PASS": "geheim", "DB_NAME": "no_such_database"}
-    if tiny.database.type == "sqlite":
+    if cli_service.database.type == "sqlite":
         wrong = {"DB_NAME": "/no/such/folder/x.db"}
     for name, value in wrong.items():
         code, out, err = run(command, **{name: value})
-        assert (code, out) == (1, "") and re.fullmatch(r"tiny: .+\n", err), err
+        assert (code, out) == (1, "") and re.fullmatch(r"demo: .+\n", err), err
         assert name in err and "geheim" not in err
 
 
 @only("postgresql", "mariadb", "mysql")
 @pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
-def test_nobody_answering_is_one_line(tiny: Tiny, run: Here, command: str) -> None:
+def test_nobody_answering_is_one_line(cli_service: CliService, run: Here, command: str) -> None:
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         port = str(bound.getsockname()[1])
@@ -153,28 +157,28 @@ def test_nobody_answering_is_one_line(tiny: Tiny, run: Here, command: str) -> No
     assert (code, out) == (1, "")
     waiting, last = logged(err)
     assert waiting.startswith("warning dbservice.startup: waiting for ") and "1 more attempts" in waiting
-    assert re.fullmatch(rf"tiny: Nobody answers at \S+:{port}/\S+ after 2 attempts: .+", last)
+    assert re.fullmatch(rf"demo: Nobody answers at \S+:{port}/\S+ after 2 attempts: .+", last)
 
 
 # --- migrate, revision, check-migrations
 
 
-def test_from_nothing_to_a_changed_table(tiny: Tiny, run: Here) -> None:
-    where = re.escape(tiny.engine.settings.target)
+def test_from_nothing_to_a_changed_table(cli_service: CliService, run: Here) -> None:
+    where = re.escape(cli_service.engine.settings.target)
 
     code, out, err = run("migrate")
     assert (code, out) == (1, "")
-    assert err == 'tiny: tables.py has tables and no revision makes them: run `make revision m="..."`.\n'
+    assert err == 'demo: tables.py has tables and no revision makes them: run `make revision m="..."`.\n'
     code, out, err = run("check-migrations")
     assert code == 1 and out.startswith("op.create_table(") and "op.create_index" not in out
     assert err == 'The database and tables.py differ: write a revision with `make revision m="..."`.\n'
 
     code, out, err = run("revision", "-m", "create users")
-    first = tiny.versions / "0001_create_users.py"
+    first = cli_service.versions / "0001_create_users.py"
     assert (code, out, err) == (0, f"Wrote {first}: read it, then `make migrate`.\n", "") and first.is_file()
     code, out, err = run("serve")
     assert (code, out) == (1, "")
-    assert err == "tiny: The database has no tables of tiny yet: run `make migrate` first.\n"
+    assert err == "demo: The database has no tables of demo yet: run `make migrate` first.\n"
 
     code, out, err = run("migrate")
     assert code == 0 and re.fullmatch(rf"{where} is at revision 0001_create_users\.\n", out)
@@ -189,7 +193,7 @@ def test_from_nothing_to_a_changed_table(tiny: Tiny, run: Here) -> None:
         "",
     )
 
-    tiny.tables(TABLES.replace("20", "30"))
+    cli_service.tables(TABLES.replace("20", "30"))
     code, out, err = run("check-migrations")
     assert code == 1 and "batch_op.alter_column('email'" in out and "String(30)" in out
     assert run("revision", "--message", "longer")[0] == 0
@@ -201,30 +205,30 @@ def test_from_nothing_to_a_changed_table(tiny: Tiny, run: Here) -> None:
     assert code == 0 and out.endswith("is at revision 0001_create_users.\n") and "Running downgrade" in err
     assert run("migrate", "--to", "0002")[1].endswith("is at revision 0002_longer.\n")
     code, out, err = run("migrate", "--to", "base")
-    assert code == 0 and re.fullmatch(rf"{where} holds no tables of tiny any more\.\n", out)
-    assert migrations.reached(tiny.service, tiny.engine) is None
+    assert code == 0 and re.fullmatch(rf"{where} holds no tables of demo any more\.\n", out)
+    assert migrations.reached(cli_service.service, cli_service.engine) is None
     code, out, err = run("migrate", "--to", "nonsense")
-    assert (code, out) == (1, "") and re.fullmatch(r"tiny: The migration stopped: .*nonsense.*\.\n", err)
+    assert (code, out) == (1, "") and re.fullmatch(r"demo: The migration stopped: .*nonsense.*\.\n", err)
 
 
-def test_a_service_without_tables_has_nothing_to_migrate(tiny: Tiny, run: Here) -> None:
-    tiny.tables("")
-    assert run("migrate") == (0, "tiny owns no tables: nothing to migrate.\n", "")
+def test_a_service_without_tables_has_nothing_to_migrate(cli_service: CliService, run: Here) -> None:
+    cli_service.tables("")
+    assert run("migrate") == (0, "demo owns no tables: nothing to migrate.\n", "")
     assert run("revision", "-m", "x") == (0, "tables.py holds nothing new: no revision written.\n", "")
     assert run("check-migrations") == (0, "", "")
 
 
 @only("sqlite")
-def test_revision_needs_no_database_and_no_settings(tiny: Tiny, run: Here) -> None:
+def test_revision_needs_no_database_and_no_settings(cli_service: CliService, run: Here) -> None:
     assert run("revision", "-m", "x", DB_TYPE="", DB_NAME="")[0] == 0
 
 
 @only("postgresql", "mariadb", "mysql")
-def test_migrations_run_as_their_own_account(tiny: Tiny, run: Here) -> None:
+def test_migrations_run_as_their_own_account(cli_service: CliService, run: Here) -> None:
     run("revision", "-m", "x")
     code, _, err = run("migrate", MIGRATE_DB_USER="nobody", MIGRATE_DB_PASS="geheim")
     assert code == 1 and "nobody" in err and "geheim" not in err
-    user, password = tiny.database.user, tiny.database.password
+    user, password = cli_service.database.user, cli_service.database.password
     account = {"MIGRATE_DB_USER": user, "MIGRATE_DB_PASS": password}
     assert run("migrate", DB_USER="nobody", DB_PASS="wrong", **account)[0] == 0
 
@@ -243,12 +247,14 @@ def port() -> Iterator[int]:
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("how", ["arguments", "environment"])
 @only("sqlite")
-def test_serve_answers_until_it_is_told_to_stop(tiny: Tiny, port: int, how: str, end: signal.Signals) -> None:
-    tiny.revise("first")
-    tiny.upgrade()
+def test_serve_answers_until_it_is_told_to_stop(
+    cli_service: CliService, port: int, how: str, end: signal.Signals
+) -> None:
+    cli_service.revise("first")
+    cli_service.upgrade()
     arguments = ["--host", "127.0.0.1", "--port", str(port)] if how == "arguments" else []
     environ = {"PORT": str(port)} if how == "environment" else {"PORT": "1", "HOST": "192.0.2.1"}
-    process = tiny.start("serve", *arguments, **environ)
+    process = cli_service.start("serve", *arguments, **environ)
     try:
         url = f"http://127.0.0.1:{port}"
         for _ in range(200):
@@ -268,29 +274,29 @@ def test_serve_answers_until_it_is_told_to_stop(tiny: Tiny, port: int, how: str,
 
 
 @only("sqlite")
-def test_a_port_that_is_taken_is_one_line(tiny: Tiny) -> None:
+def test_a_port_that_is_taken_is_one_line(cli_service: CliService) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         started = time.monotonic()
-        assert tiny.run("serve", "--port", port) == (
+        assert cli_service.run("serve", "--port", port) == (
             1,
             "",
-            f"tiny: Cannot listen on 127.0.0.1, port {port}: address already in use. HOST and PORT say where.\n",
+            f"demo: Cannot listen on 127.0.0.1, port {port}: address already in use. HOST and PORT say where.\n",
         )
         assert time.monotonic() - started < 20
-    code, out, err = tiny.run("serve", HOST="host.invalid", PORT=port)
+    code, out, err = cli_service.run("serve", HOST="host.invalid", PORT=port)
     assert (code, out) == (1, "") and re.fullmatch(
-        rf"tiny: Cannot listen on host.invalid, port {port}: .+\n", err
+        rf"demo: Cannot listen on host.invalid, port {port}: .+\n", err
     )
 
 
 @only("sqlite")
 def test_an_interrupt_is_no_traceback(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cli_service: CliService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(migrations, "revise", interrupted)
-    assert cli.main(tiny.service, ["revision", "-m", "x"]) == 130
+    assert cli.main(cli_service.service, ["revision", "-m", "x"]) == 130
     assert capsys.readouterr().err == ""

@@ -26,7 +26,7 @@ from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 from dbservice.types import String
 
-from .provoke import (
+from ..faults import (
     Proxy,
     client_of,
     kill,
@@ -37,7 +37,7 @@ from .provoke import (
     until,
     wait_until,
 )
-from .specimen import items, users
+from ..sample_service import items, users
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import yaml
 
 from dbservice.testing.plugin import fresh_database
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ANSWERS = ("default", "auth_user", "every_type")
 BODIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "default": ("notes", {"title": "é", "body": None}, {"title": "é", "body": None, "pinned": False}),

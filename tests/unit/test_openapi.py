@@ -23,8 +23,8 @@ from dbservice.settings import Settings
 from dbservice.testing import example, make, servers
 from dbservice.types import INT32, INT64
 
-from .specimen import metadata, specimen, users, values
-from .tiny import engines_of, only
+from ..cli_service import engines_of, only
+from ..sample_service import metadata, sample_service, users, values
 
 TABLES = metadata.sorted_tables
 
@@ -36,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    app = specimen(tmp_path_factory.mktemp("specimen")).app
+    app = sample_service(tmp_path_factory.mktemp("sample")).app
     found: dict[str, Any] = json.loads(json.dumps(app.openapi()))
     return found
 
@@ -73,7 +73,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def test_it_is_openapi_3_1_and_all_of_it_is_ours(document: dict[str, Any]) -> None:
     assert document["openapi"] == "3.1.0"
-    assert document["info"] == {"title": "specimen", "description": "Every type of column.", "version": "1"}
+    assert document["info"] == {"title": "sample", "description": "Every type of column.", "version": "1"}
     schema = schemathesis.openapi.from_dict(document)
     loaded: list[Any] = list(schema.get_all_operations())
     assert len({each.ok().label for each in loaded}) == len(loaded) == 3 + 5 * len(TABLES)
@@ -309,7 +309,7 @@ async def test_schemathesis_finds_nothing(
 ) -> None:
     """Examples, edges of the schema, what hypothesis makes up, and operations in a row: no 500, no status, header or
     body that is not documented, nothing that is wrong and taken, no method but the documented ones."""
-    service = specimen(tmp_path)
+    service = sample_service(tmp_path)
     settings = Settings.load({**private_database.environ(), "DB_POOL_SIZE": "4", "DB_MAX_RETRIES": "0"})
     await asyncio.to_thread(service.tables.create_all, service.engine(settings).sqlalchemy())
     async with service.running(settings), listening(service) as url:

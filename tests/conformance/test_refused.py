@@ -19,11 +19,11 @@ from dbservice import DAL, BadValue, Row, query
 from dbservice import types as t
 from dbservice.service import Running
 
-from .edges import EDGES, HOSTILE
-from .specimen import items, metadata, users, values
-from .test_types import ALTERED, kind
+from ..boundary_values import BOUNDARY_VALUES, HOSTILE_TEXTS
+from ..sample_service import items, metadata, users, values
+from ..unit.test_types import ALTERED, kind
 
-COLUMNS = [column for column in values.columns if column.name in EDGES]
+COLUMNS = [column for column in values.columns if column.name in BOUNDARY_VALUES]
 UTC = dt.UTC
 # fmt: off
 _INJECTED = (
@@ -127,7 +127,7 @@ def the_ways_to_write(name: str, row_id: int, value: Any) -> list[Any]:
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
 async def test_pydal_takes_no_wrong_value(running: Running, column: sa.Column[Any]) -> None:
     name = column.name
-    python = kind(column).check(next(python for sent, python, _ in EDGES[name] if sent != ""))
+    python = kind(column).check(next(python for sent, python, _ in BOUNDARY_VALUES[name] if sent != ""))
     row = await running.writes.run(lambda db: db[values].add({name: python}))
     for wrong in WRONG[name]:
         for number, write in enumerate(the_ways_to_write(name, row["id"], wrong)):
@@ -228,7 +228,7 @@ async def test_what_is_required_is_required(running: Running) -> None:
 async def test_a_hostile_text_is_a_text_or_refused(running: Running, column: sa.Column[Any]) -> None:
     """In any column type: stored to the letter or refused, never executed."""
     name, stored = column.name, []
-    for text in (*HOSTILE, *_INJECTED):
+    for text in (*HOSTILE_TEXTS, *_INJECTED):
         for write in the_ways_to_write(name, 0, text)[:3]:
             try:
                 await running.writes.run(write)
@@ -516,7 +516,7 @@ async def test_no_body_is_an_error_of_the_service(client: httpx.AsyncClient, con
         | st.text(st.characters(codec=None), max_size=10),
         lambda inner: (
             st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from([*EDGES, "id", "x"]), inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*BOUNDARY_VALUES, "id", "x"]), inner, max_size=3)
         ),
         max_leaves=8,
     ).map(lambda value: json.dumps(value).encode())

@@ -20,8 +20,8 @@ from dbservice.schema import AUTOMATIC, owned, public, service_metadata
 from dbservice.settings import Settings
 from dbservice.types import JSON, Integer, String
 
-from .specimen import items, specimen, users, values
-from .test_http import served
+from ..conformance.test_http import served
+from ..sample_service import items, sample_service, users, values
 
 NOW = dt.datetime(2024, 1, 31, 13, 45, 0, 1, tzinfo=dt.UTC)
 
@@ -286,7 +286,7 @@ async def test_a_query_of_ones_own_answers_and_is_documented(migrated: Settings,
     async def plain() -> dict[str, int]:
         return {"plain": 1}
 
-    service = specimen(tmp_path)
+    service = sample_service(tmp_path)
     service.routers.append(router)
     async with served(service, migrated) as client:
         for number in range(2):

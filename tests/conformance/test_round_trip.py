@@ -1,4 +1,4 @@
-"""Each table of the specimen, created, read, listed, changed and deleted through the API, on every engine."""
+"""Each table of the sample service, created, read, listed, changed and deleted through the API, on every engine."""
 
 import httpx
 import pytest
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from dbservice.testing import make
 
-from .specimen import metadata
+from ..sample_service import metadata
 
 
 @pytest.mark.parametrize("table", metadata.sorted_tables, ids=lambda table: table.name)

@@ -11,7 +11,7 @@ from dbservice import DAL, BadValue, Row, query
 from dbservice.service import Running
 from dbservice.types import Date, Time, Timestamp
 
-from .specimen import values
+from ..sample_service import values
 
 c, f = values.c, sa.func
 NOW = dt.datetime(2024, 1, 31, 13, 45, 0, 1, tzinfo=dt.UTC)

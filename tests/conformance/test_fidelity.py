@@ -22,11 +22,11 @@ from dbservice.engines import Engine
 from dbservice.schema import owned, service_metadata
 from dbservice.service import Running
 
-from .edges import EDGES, OPERATORS, REFUSED, ROWS
-from .specimen import users, values
-from .test_types import SUBCLASSES, identical, kind
+from ..boundary_values import BOUNDARY_VALUES, INVALID_VALUES, OPERATORS, ROWS
+from ..sample_service import users, values
+from ..unit.test_types import SUBCLASSES, identical, kind
 
-COLUMNS = [column for column in values.columns if column.name in EDGES]
+COLUMNS = [column for column in values.columns if column.name in BOUNDARY_VALUES]
 ID = values.c.id
 
 
@@ -207,7 +207,7 @@ async def test_an_edge_is_the_same_everywhere(
     client: httpx.AsyncClient, running: Running, column: sa.Column[Any]
 ) -> None:
     name = column.name
-    edges = [*EDGES[name], (None, None, None)]
+    edges = [*BOUNDARY_VALUES[name], (None, None, None)]
     created = [
         await answered(await client.post("/v1/values", **body({name: sent})), 201) for sent, _, _ in edges
     ]
@@ -226,12 +226,13 @@ async def test_an_edge_is_the_same_after_a_change(
 ) -> None:
     name = column.name
     first, last = (
-        next(e for e in edges if e[0] not in ("", None)) for edges in (EDGES[name], EDGES[name][::-1])
+        next(e for e in edges if e[0] not in ("", None))
+        for edges in (BOUNDARY_VALUES[name], BOUNDARY_VALUES[name][::-1])
     )
     row = await answered(await client.post("/v1/values", **body({name: last[0], "enum": "a"})), 201)
     path = f"/v1/values/{row['id']}"
     before = row["updated_at"]
-    for sent, python, answer in [*EDGES[name], (None, None, None), first]:
+    for sent, python, answer in [*BOUNDARY_VALUES[name], (None, None, None), first]:
         row = await answered(await client.patch(path, **body({name: sent})), 200)
         assert identical(row[name], answer), sent
         assert (await client.get(path)).json() == row and row["updated_at"] > before
@@ -248,9 +249,9 @@ async def test_what_is_refused_is_refused_everywhere(
     client: httpx.AsyncClient, running: Running, column: sa.Column[Any]
 ) -> None:
     name = column.name
-    sent, _, answer = EDGES[name][0]
+    sent, _, answer = BOUNDARY_VALUES[name][0]
     row = await answered(await client.post("/v1/values", **body({name: sent})), 201)
-    for wrong in REFUSED[name]:
+    for wrong in INVALID_VALUES[name]:
         for response in (
             await client.post("/v1/values", **body({name: wrong})),
             await client.patch(
@@ -279,7 +280,7 @@ async def test_anything_else_is_the_same_everywhere(
         created.append(await answered(await client.post("/v1/values", **body(sent)), 201))
     assert await by_the_api(client) == created
     for row, held in zip(rows, await everywhere(running), strict=True):
-        for name in EDGES:
+        for name in BOUNDARY_VALUES:
             python = row[name][1] if name in row else None
             assert held[name] == python
             assert python is None or identical(held[name], kind(values.c[name]).check(python))
@@ -305,8 +306,12 @@ async def test_a_subclass_is_stored_as_what_it_holds(
 async def test_a_migration_writes_the_same(client: httpx.AsyncClient, running: Running) -> None:
     """Alembic's bulk_insert goes through SQLAlchemy and the synchronous driver."""
     rows = [
-        {name: python for name, edges in EDGES.items() for _, python, _ in edges[number : number + 1]}
-        for number in range(max(map(len, EDGES.values())))
+        {
+            name: python
+            for name, edges in BOUNDARY_VALUES.items()
+            for _, python, _ in edges[number : number + 1]
+        }
+        for number in range(max(map(len, BOUNDARY_VALUES.values())))
     ]
     now = dt.datetime.now(dt.UTC)
     engine = running.engine.sqlalchemy()
@@ -337,7 +342,7 @@ def _sortable(python: Any) -> Any:
 @pytest.mark.parametrize("column", ORDERED, ids=lambda column: column.name)
 async def test_order_and_comparison_are_pythons(running: Running, column: sa.Column[Any]) -> None:
     name = column.name
-    held = [kind(column).check(python) for _, python, _ in EDGES[name] if len(str(python)) < 1000]
+    held = [kind(column).check(python) for _, python, _ in BOUNDARY_VALUES[name] if len(str(python)) < 1000]
     await running.writes.run(lambda db: [db[values].add({name: value}) for value in held] and None)
     ordered = sorted(held, key=_sortable)
 

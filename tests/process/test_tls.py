@@ -25,8 +25,8 @@ from dbservice.settings import Settings
 from dbservice.startup import sentence
 from dbservice.testing import servers
 
-from .provoke import prepared, shared_server, slow, started, until
-from .specimen import order
+from ..faults import prepared, shared_server, slow, started, until
+from ..sample_service import order
 
 TLS_PLEASE = struct.pack(">II", 8, 80877103)  # how PostgreSQL is asked for TLS
 

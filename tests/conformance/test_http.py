@@ -22,8 +22,8 @@ from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing import make, servers
 
-from .specimen import items, order, specimen, users, values
-from .tiny import Tiny, engines_of, only
+from ..cli_service import CliService, engines_of, only
+from ..sample_service import items, order, sample_service, users, values
 
 SECRET = "geheim-4711"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
@@ -307,7 +307,7 @@ async def test_a_body_that_is_too_large_is_413(migrated: Settings, tmp_path: Pat
             yield b"x" * 200
         yield b'"}'
 
-    async with served(specimen(tmp_path, body=1000), migrated) as client:
+    async with served(sample_service(tmp_path, body=1000), migrated) as client:
         row = (await client.post("/v1/values", json={"text": "x" * 900})).json()
         for method, path in (("POST", "/v1/values"), ("PATCH", f"/v1/values/{row['id']}")):
             known = await client.request(method, path, json={"text": "x" * 1000})
@@ -329,7 +329,7 @@ async def test_a_body_that_says_it_is_too_large_is_not_even_awaited(
         yield b'{"text": "'
         raise AssertionError("it was asked for")
 
-    async with served(specimen(tmp_path, body=1000), migrated) as client:
+    async with served(sample_service(tmp_path, body=1000), migrated) as client:
         headers = {"content-type": "application/json", "content-length": "99999999999999"}
         problem(await client.post("/v1/values", content=never(), headers=headers), 413)
 
@@ -339,7 +339,7 @@ async def test_a_body_that_does_not_come_is_408(migrated: Settings, tmp_path: Pa
         yield b'{"text": "'
         await asyncio.Event().wait()
 
-    async with served(specimen(tmp_path, receive=0.1), migrated) as client:
+    async with served(sample_service(tmp_path, receive=0.1), migrated) as client:
         headers = {"content-type": "application/json"}
         answer = await client.post("/v1/values", content=half(), headers=headers)
         assert problem(answer, 408)["detail"] == "The body did not come in time."
@@ -467,10 +467,10 @@ users = owned(metadata, "users", Column("email", String(20), nullable=False), Co
 
 
 async def test_a_failure_of_the_database_tells_no_value(
-    tiny: Tiny, said: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    cli_service: CliService, said: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Drivers put the statement into their errors, and PyDAL the values into the statement."""
-    async with of_tiny(tiny, TABLES) as (client, running):
+    async with of_cli_service(cli_service, TABLES) as (client, running):
         assert (await client.post("/v1/users", json={"email": "a", "password": SECRET})).status_code == 201
         with closing(running.engine.connect()) as connection:
             connection.cursor().execute("DROP TABLE users")
@@ -518,7 +518,7 @@ async def test_a_route_is_plain_fastapi(migrated: Settings, tmp_path: Path) -> N
         response.status_code = 203
         return Nothing(2) if there else None
 
-    service = specimen(tmp_path)
+    service = sample_service(tmp_path)
     service.routers.append(router)
     async with served(service, migrated) as client:
         answer = await client.get("/v1/plain/in/a/thread")
@@ -561,7 +561,7 @@ async def test_an_exception_is_500_without_its_words(
 
         return StreamingResponse(body())
 
-    service = specimen(tmp_path)
+    service = sample_service(tmp_path)
     service.routers.append(router)
     async with served(service, migrated) as client:
         answer = await client.get("/v1/broken/x")
@@ -593,8 +593,8 @@ async def test_an_exception_is_500_without_its_words(
 
 
 async def test_healthz_asks_nobody(migrated: Settings, tmp_path: Path) -> None:
-    app = specimen(tmp_path).app
-    async with served(specimen(tmp_path), migrated) as client:
+    app = sample_service(tmp_path).app
+    async with served(sample_service(tmp_path), migrated) as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
     transport = httpx.ASGITransport(app)
     app.state.running = None
@@ -655,7 +655,7 @@ async def test_without_its_database_it_lives_and_is_not_ready(
     settings = Settings.load(
         {**database.environ(), "DB_PORT": str(cable.port), "DB_POOL_SIZE": "4", "DB_MAX_RETRIES": "0"}
     )
-    service = specimen(tmp_path, connect=1.0)
+    service = sample_service(tmp_path, connect=1.0)
     await asyncio.to_thread(
         service.tables.create_all, service.engine(Settings.load(database.environ())).sqlalchemy()
     )
@@ -688,7 +688,7 @@ async def test_readyz_waits_no_longer_than_its_limit(
     settings = Settings.load(
         {**private_database.environ(), "DB_PORT": str(cable.port), "DB_POOL_SIZE": "4", "DB_MAX_RETRIES": "0"}
     )
-    async with served(specimen(tmp_path, connect=1.0, statement=2.0), settings) as client:
+    async with served(sample_service(tmp_path, connect=1.0, statement=2.0), settings) as client:
         assert (await client.get("/readyz")).status_code == 200
         cable.hold()
         started = time.monotonic()
@@ -698,59 +698,63 @@ async def test_readyz_waits_no_longer_than_its_limit(
 
 
 @pytest.fixture
-def tiny(private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
-    return Tiny(tmp_path / "tiny", private_database, monkeypatch)
+def cli_service(
+    private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> CliService:
+    return CliService(tmp_path / "demo", private_database, monkeypatch)
 
 
 @asynccontextmanager
-async def of_tiny(tiny: Tiny, tables: str) -> AsyncIterator[tuple[httpx.AsyncClient, Running]]:
-    """The tiny service, migrated and running."""
-    from .specimen import routes
+async def of_cli_service(
+    cli_service: CliService, tables: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, Running]]:
+    """The demo service, migrated and running."""
+    from ..sample_service import routes
 
-    service = tiny.tables(tables)
-    tiny.revise("first")
-    tiny.upgrade()
+    service = cli_service.tables(tables)
+    cli_service.revise("first")
+    cli_service.upgrade()
     service.routers = [routes(table) for table in service.tables.sorted_tables]
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
     async with (
-        service.running(Settings.load(tiny.environ)) as running,
+        service.running(Settings.load(cli_service.environ)) as running,
         httpx.AsyncClient(transport=transport, base_url="http://service") as client,
     ):
         yield client, running
 
 
-def version(tiny: Tiny, revision: str) -> None:
-    with closing(tiny.database.connect()) as connection:
-        connection.cursor().execute(f"UPDATE alembic_version_tiny SET version_num = '{revision}'")
+def version(cli_service: CliService, revision: str) -> None:
+    with closing(cli_service.database.connect()) as connection:
+        connection.cursor().execute(f"UPDATE alembic_version_demo SET version_num = '{revision}'")
         connection.commit()
 
 
-async def test_readyz_knows_the_revision(tiny: Tiny) -> None:
-    async with of_tiny(tiny, TABLES) as (client, _):
+async def test_readyz_knows_the_revision(cli_service: CliService) -> None:
+    async with of_cli_service(cli_service, TABLES) as (client, _):
         ready = {"status": "ready", "revision": "0001_first"}
         assert (await client.get("/readyz")).json() == ready
         version(
-            tiny, "0002_newer"
+            cli_service, "0002_newer"
         )  # a newer deployment has migrated, and this one serves until it is replaced
         assert (await client.get("/readyz")).json() == ready
         assert (await client.get("/v1/users")).status_code == 200
-        version(tiny, "0001_first")
-        tiny.move("base")
+        version(cli_service, "0001_first")
+        cli_service.move("base")
         body = problem(await client.get("/readyz"), 503)
-        assert body["detail"] == "The database has no tables of tiny yet: run `make migrate` first."
-        tiny.upgrade()
+        assert body["detail"] == "The database has no tables of demo yet: run `make migrate` first."
+        cli_service.upgrade()
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_readyz_refuses_an_older_revision(tiny: Tiny) -> None:
-    tiny.tables(TABLES)
-    tiny.revise("first")
-    async with of_tiny(tiny, TABLES.replace("20", "30")) as (client, _):
+async def test_readyz_refuses_an_older_revision(cli_service: CliService) -> None:
+    cli_service.tables(TABLES)
+    cli_service.revise("first")
+    async with of_cli_service(cli_service, TABLES.replace("20", "30")) as (client, _):
         pass
     tables = TABLES.replace("20", "40")
-    async with of_tiny(tiny, tables) as (client, running):
+    async with of_cli_service(cli_service, tables) as (client, running):
         assert running.revision == "0003_first"
-        version(tiny, "0002_first")
+        version(cli_service, "0002_first")
         body = problem(await client.get("/readyz"), 503)
         assert body["detail"] == (
             "The database is at revision 0002_first, this code needs 0003_first: run `make migrate` first."
@@ -760,7 +764,7 @@ async def test_readyz_refuses_an_older_revision(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("revision", "sentence"),
     [
-        ("", "The database has no tables of tiny yet: run `make migrate` first."),
+        ("", "The database has no tables of demo yet: run `make migrate` first."),
         (
             "0001_first",
             "The database is at revision 0001_first, this code needs 0002_second: run `make migrate` first.",
@@ -771,16 +775,18 @@ async def test_readyz_refuses_an_older_revision(tiny: Tiny) -> None:
         ),
     ],
 )
-async def test_it_starts_only_on_its_own_revision(tiny: Tiny, revision: str, sentence: str) -> None:
-    tiny.tables(TABLES)
-    tiny.revise("first")
-    tiny.tables(TABLES.replace("20", "30"))
-    tiny.revise("second")
+async def test_it_starts_only_on_its_own_revision(
+    cli_service: CliService, revision: str, sentence: str
+) -> None:
+    cli_service.tables(TABLES)
+    cli_service.revise("first")
+    cli_service.tables(TABLES.replace("20", "30"))
+    cli_service.revise("second")
     if revision:
-        tiny.upgrade()
-        version(tiny, revision)
+        cli_service.upgrade()
+        version(cli_service, revision)
     with pytest.raises(StartupError) as caught:
-        async with tiny.service.running(Settings.load(tiny.environ)):
+        async with cli_service.service.running(Settings.load(cli_service.environ)):
             pass
     assert str(caught.value) == sentence
 
