@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from dbservice import Service, migrations
-from dbservice.engines import Engine
+from dbservice.backends import Backend
 from dbservice.settings import Settings
 from dbservice.testing import plugin, servers
 
@@ -91,22 +91,22 @@ class CliService:
         return {**self.database.environ(), "DB_POOL_SIZE": "2", "DB_MAX_RETRIES": "0"}
 
     @property
-    def engine(self) -> Engine:
-        return self.service.engine(Settings.load(self.environ))
+    def backend(self) -> Backend:
+        return self.service.backend(Settings.load(self.environ))
 
     def differences(self) -> list[str]:
-        return migrations.differences(self.service, self.engine)
+        return migrations.differences(self.service, self.backend)
 
-    def revise(self, message: str = "change") -> str:
+    def revision(self, message: str = "change") -> str:
         """The text of the revision that it needs; empty when it needs none."""
-        path = migrations.revise(self.service, message)
+        path = migrations.revision(self.service, message)
         return path.read_text() if path else ""
 
     def upgrade(self) -> None:
-        migrations.upgrade(self.service, self.engine)
+        migrations.upgrade(self.service, self.backend)
 
-    def move(self, revision: str) -> None:
-        migrations.move(self.service, self.engine, revision)
+    def migrate_to(self, revision: str) -> None:
+        migrations.migrate_to(self.service, self.backend, revision)
 
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """A command of the service, in a process of its own, that knows nothing of this one's environment."""

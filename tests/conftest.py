@@ -23,7 +23,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
 @pytest.fixture(scope="session")
 def migrated(service: Service, settings: Settings) -> Settings:
     """The settings of a database that holds the sample service's tables."""
-    engine = service.engine(settings).sqlalchemy()
+    engine = service.backend(settings).migrations.engine()
     service.tables.create_all(engine)
     engine.dispose()
     return settings

@@ -66,7 +66,7 @@ def prepared(server: Server) -> Iterator[Settings]:
 
 def with_tables(settings: Settings) -> None:
     """Make the sample service's tables."""
-    engine = sample_service(NOWHERE).engine(settings).sqlalchemy()
+    engine = sample_service(NOWHERE).backend(settings).migrations.engine()
     metadata.create_all(engine)
     engine.dispose()
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey
 
 from dbservice import DAL, Create, Limits, NotFound, Page, Patch, Reads, Row, Service, Writes, public, query
-from dbservice.http import After, Limit, Router, RowId
+from dbservice.http import Cursor, PageSize, Router, RowId
 from dbservice.schema import SECRET, owned, service_metadata
 from dbservice.types import (
     JSON,
@@ -143,7 +143,7 @@ def routes(table: sa.Table) -> Any:
     )
 
     @router.get("", name=f"list {table.name}")
-    async def list_rows(reads: Reads, limit: Limit = 50, after: After = 0) -> Page[row]:
+    async def list_rows(reads: Reads, limit: PageSize = 50, after: Cursor = 0) -> Page[row]:
         return await reads.page(page, limit=limit, after=after)
 
     @router.post("", status_code=201, name=f"create {table.name}")
@@ -163,16 +163,16 @@ def routes(table: sa.Table) -> Any:
         await writes.run(delete, row_id)
 
     def insert_row(db: DAL, new: Any) -> Any:
-        return row.of(db[table].add(new.sent()))
+        return row.of(db[table].insert_row(new.sent()))
 
     def change(db: DAL, row_id: int, new: Any) -> Any:
-        changed = db[table].change(row_id, new.sent())
+        changed = db[table].update_row(row_id, new.sent())
         if changed is None:
             raise NotFound("There is no such row.")
         return row.of(changed)
 
     def delete(db: DAL, row_id: int) -> None:
-        if not db[table].remove(row_id):
+        if not db[table].delete_row(row_id):
             raise NotFound("There is no such row.")
 
     return router

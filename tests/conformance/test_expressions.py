@@ -28,13 +28,13 @@ async def filled(running: Running) -> Running:
     """Three rows, of which one is all NULL."""
 
     def fill(db: DAL) -> None:
-        db[values].add(
+        db[values].insert_row(
             {"string": "B", "integer": 9, "bigint": 2**62, "long_decimal": Decimal("999.5"), "boolean": True}
         )
-        db[values].add(
+        db[values].insert_row(
             {"string": "a", "integer": 1, "bigint": 2**62, "long_decimal": Decimal(-3), "boolean": False}
         )
-        db[values].add({})
+        db[values].insert_row({})
 
     await running.writes.run(fill)
     return running
@@ -134,20 +134,22 @@ async def test_a_sum_of_more_than_64_bits_is_refused_and_not_rounded(filled: Run
 
 
 async def test_whole_numbers_are_reckoned_in_64_bits(running: Running) -> None:
-    await running.writes.run(lambda db: db[values].add({"integer": 2**31 - 1}))
+    await running.writes.run(lambda db: db[values].insert_row({"integer": 2**31 - 1}))
     assert await asked(running, of(c.integer + 1)) == [2**31]
     assert await asked(running, of(c.integer * 2 - 3)) == [2**32 - 5]
     assert await asked(running, of(c.integer).where(c.integer + 1 > sa.bindparam("x")), x=5) == [2**31 - 1]
 
 
 async def test_a_backslash_may_be_the_escape_character(running: Running) -> None:
-    await running.writes.run(lambda db: [db[values].add({"string": each}) for each in ("a%", "ab")] and None)
+    await running.writes.run(
+        lambda db: [db[values].insert_row({"string": each}) for each in ("a%", "ab")] and None
+    )
     assert await asked(running, of(c.string).where(c.string.like("a\\%", escape="\\"))) == ["a%"]
 
 
 async def test_pydals_rows_answer_values_as_they_are(running: Running) -> None:
     held = {"long_decimal": Decimal("12345678901234567890.5"), "timestamp": NOW, "binary": b"\0\xff"}
-    await running.writes.run(lambda db: db[values].add(held))
+    await running.writes.run(lambda db: db[values].insert_row(held))
 
     def rows(db: DAL) -> Any:
         found = db(db[values].id > 0).select()
@@ -187,9 +189,9 @@ async def test_pydal_takes_no_averages_of_whole_numbers(filled: Running) -> None
 
 
 async def test_ids_are_the_databases_own(running: Running) -> None:
-    added = await running.writes.run(lambda db: db[values].add({"integer": 1}))
+    added = await running.writes.run(lambda db: db[values].insert_row({"integer": 1}))
     for unit in (
-        lambda db: db[values].change(added["id"], {"id": 77}),
+        lambda db: db[values].update_row(added["id"], {"id": 77}),
         lambda db: db[values].insert(id=77),
         lambda db: db(db[values].id == added["id"]).update(id=77),
     ):

@@ -18,7 +18,7 @@ from hypothesis import settings as examples
 
 from dbservice import DAL, Row, public, query
 from dbservice import types as t
-from dbservice.engines import Engine
+from dbservice.backends import Backend
 from dbservice.schema import owned, service_metadata
 from dbservice.service import Running
 
@@ -40,7 +40,7 @@ ALL = query(ValuesRow, sa.select(*public(values)).order_by(ID))
 # --- how a value lies in the database, written down without the code under test: it may not change under a service
 
 
-def as_python(engine: Engine, column_type: t.ColumnType, raw: Any, asynchronous: bool) -> Any:
+def as_python(engine: Backend, column_type: t.ColumnType, raw: Any, asynchronous: bool) -> Any:
     """What the value means that a driver by itself gives."""
     if raw is None:
         return None
@@ -121,27 +121,27 @@ async def by_reads(running: Running) -> list[dict[str, Any]]:
     ]
 
 
-def _select(engine: Engine) -> str:
-    quote = engine.compiler().identifier_preparer.quote
+def _select(engine: Backend) -> str:
+    quote = engine.dialect().identifier_preparer.quote
     names = ", ".join(quote(column.name) for column in values.columns)
     return f"SELECT {names} FROM {quote('values')} ORDER BY {quote('id')}"
 
 
-def _meaning(engine: Engine, row: Any, asynchronous: bool) -> dict[str, Any]:
+def _meaning(engine: Backend, row: Any, asynchronous: bool) -> dict[str, Any]:
     return {
         c.name: as_python(engine, kind(c), raw, asynchronous)
         for c, raw in zip(values.columns, row, strict=True)
     }
 
 
-def by_the_driver(engine: Engine) -> list[dict[str, Any]]:
+def by_the_driver(engine: Backend) -> list[dict[str, Any]]:
     with closing(engine.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute(_select(engine))
         return [_meaning(engine, row, False) for row in cursor.fetchall()]
 
 
-async def by_databases(engine: Engine) -> list[dict[str, Any]]:
+async def by_databases(engine: Backend) -> list[dict[str, Any]]:
     async with Database(engine.read_url(), **engine.read_options()) as database:
         records = await database.fetch_all(_select(engine))
         return [_meaning(engine, tuple(record._mapping.values()), True) for record in records]
@@ -149,7 +149,7 @@ async def by_databases(engine: Engine) -> list[dict[str, Any]]:
 
 def by_get(db: DAL) -> list[dict[str, Any]]:
     table = db[values]
-    return [table.get(row.id) for row in db(table.id > 0).select(table.id, orderby=table.id)]
+    return [table.get_row(row.id) for row in db(table.id > 0).select(table.id, orderby=table.id)]
 
 
 def by_pydal(db: DAL) -> list[dict[str, Any]]:
@@ -159,9 +159,9 @@ def by_pydal(db: DAL) -> list[dict[str, Any]]:
     return [{column: row[name] for column, name in names.items()} for row in rows]
 
 
-def by_sqlalchemy(engine: Engine) -> list[dict[str, Any]]:
+def by_sqlalchemy(engine: Backend) -> list[dict[str, Any]]:
     """As a migration may read."""
-    made = engine.sqlalchemy()
+    made = engine.migrations.engine()
     with made.connect() as connection:
         rows = connection.execute(sa.select(values).order_by(ID)).all()
     made.dispose()
@@ -174,13 +174,13 @@ async def everywhere(running: Running) -> list[dict[str, Any]]:
     for others in (
         await running.writes.run(by_get),
         await running.writes.run(by_pydal),
-        by_sqlalchemy(running.engine),
+        by_sqlalchemy(running.backend),
     ):
         assert len(others) == len(rows)
         for row, other in zip(rows, others, strict=True):
             for name in row:
                 assert identical(row[name], other[name]), name
-    for others in (by_the_driver(running.engine), await by_databases(running.engine)):
+    for others in (by_the_driver(running.backend), await by_databases(running.backend)):
         assert len(others) == len(rows)
         for row, other in zip(rows, others, strict=True):
             for name, value in row.items():
@@ -294,10 +294,10 @@ async def test_a_subclass_is_stored_as_what_it_holds(
 
     def write(db: DAL) -> Any:
         table = db[values]
-        row = table.add({name: value})
+        row = table.insert_row({name: value})
         table.insert(**{table.column(field).name: value})
-        changed = table.add({})
-        return row[name], table.change(changed["id"], {name: value})[name]
+        changed = table.insert_row({})
+        return row[name], table.update_row(changed["id"], {name: value})[name]
 
     for held in (*await running.writes.run(write), *(row[name] for row in await everywhere(running))):
         assert identical(held, meant)
@@ -314,7 +314,7 @@ async def test_a_migration_writes_the_same(client: httpx.AsyncClient, running: R
         for number in range(max(map(len, BOUNDARY_VALUES.values())))
     ]
     now = dt.datetime.now(dt.UTC)
-    engine = running.engine.sqlalchemy()
+    engine = running.backend.migrations.engine()
     with engine.begin() as connection:
         for row in rows:
             connection.execute(values.insert().values(**row, created_at=now, updated_at=now))
@@ -343,7 +343,7 @@ def _sortable(python: Any) -> Any:
 async def test_order_and_comparison_are_pythons(running: Running, column: sa.Column[Any]) -> None:
     name = column.name
     held = [kind(column).check(python) for _, python, _ in BOUNDARY_VALUES[name] if len(str(python)) < 1000]
-    await running.writes.run(lambda db: [db[values].add({name: value}) for value in held] and None)
+    await running.writes.run(lambda db: [db[values].insert_row({name: value}) for value in held] and None)
     ordered = sorted(held, key=_sortable)
 
     def in_pydal(db: DAL, make: Any, orderby: Any = None) -> list[Any]:
@@ -407,7 +407,9 @@ async def test_decimals_sort_and_add_up(running: Running, column: sa.Column[Any]
         -(most // 7),
     ]
     held = [kind_of.of_minor_units(unit) for unit in units * 2]
-    await running.writes.run(lambda db: [db[values].add({column.name: value}) for value in held] and None)
+    await running.writes.run(
+        lambda db: [db[values].insert_row({column.name: value}) for value in held] and None
+    )
 
     async def one(expression: Any) -> Any:
         (row,) = await running.reads.all(query(Value, sa.select(expression.label("value"))))
@@ -439,7 +441,7 @@ async def test_decimals_sort_and_add_up(running: Running, column: sa.Column[Any]
 async def test_sums_of_other_numbers_are_right(running: Running) -> None:
     numbers = (2**31 - 1, 2, -5, 7)
     await running.writes.run(
-        lambda db: [db[values].add({"integer": n, "float": n / 4}) for n in numbers] and None
+        lambda db: [db[values].insert_row({"integer": n, "float": n / 4}) for n in numbers] and None
     )
 
     def in_pydal(db: DAL, name: str) -> Any:
@@ -449,7 +451,9 @@ async def test_sums_of_other_numbers_are_right(running: Running) -> None:
     for column, expected in ((values.c.integer, sum(numbers)), (values.c.float, sum(numbers) / 4)):
         (row,) = await running.reads.all(query(Value, sa.select(sa.func.sum(column).label("value"))))
         assert row.value == expected == await running.writes.run(in_pydal, column.name)
-    await running.writes.run(lambda db: [db[values].add({"bigint": -(2**63)}) for _ in range(3)] and None)
+    await running.writes.run(
+        lambda db: [db[values].insert_row({"bigint": -(2**63)}) for _ in range(3)] and None
+    )
     (row,) = await running.reads.all(query(Value, sa.select(sa.func.sum(values.c.bigint).label("value"))))
     assert row.value == -3 * 2**63 == await running.writes.run(in_pydal, "bigint")
 
@@ -491,7 +495,7 @@ def defaults(running: Running) -> Iterator[sa.Table]:
         sa.Column(name, kind, nullable=False, default=default) for name, (kind, default) in DEFAULTS.items()
     ]
     table = owned(service_metadata(), "defaults", sa.Column("number_", t.Integer(), nullable=False), *columns)
-    engine = running.engine.sqlalchemy()
+    engine = running.backend.migrations.engine()
     table.metadata.create_all(engine)
     yield table
     table.metadata.drop_all(engine)
@@ -499,8 +503,8 @@ def defaults(running: Running) -> Iterator[sa.Table]:
 
 
 async def test_a_default_is_the_same_in_the_server(running: Running, defaults: sa.Table) -> None:
-    engine = running.engine
-    quote = engine.compiler().identifier_preparer.quote
+    engine = running.backend
+    quote = engine.dialect().identifier_preparer.quote
     with closing(engine.connect()) as connection:
         cursor = connection.cursor()
         required = ", ".join(map(quote, ("number_", "created_at", "updated_at")))
@@ -519,8 +523,8 @@ async def test_a_row_that_the_driver_made_has_the_defaults_of_one_that_the_api_m
     client: httpx.AsyncClient, running: Running
 ) -> None:
     mine = await answered(await client.post("/v1/users", json={"email": "api"}), 201)
-    quote = running.engine.compiler().identifier_preparer.quote
-    with closing(running.engine.connect()) as connection:
+    quote = running.backend.dialect().identifier_preparer.quote
+    with closing(running.backend.connect()) as connection:
         connection.cursor().execute(
             f"INSERT INTO {quote('users')} ({', '.join(map(quote, ('email', 'created_at', 'updated_at')))}) "
             "VALUES ('driver', '2024-01-31 13:45:00.000000', '2024-01-31 13:45:00.000000')"

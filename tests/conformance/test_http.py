@@ -453,7 +453,7 @@ async def test_a_secret_is_taken_and_never_given(
     assert [answer.status_code for answer in answers] == [201, 200, 200, 200, 409, *[422] * 6, 200, 200]
     for answer in answers:
         assert SECRET not in answer.text + str(answer.headers)
-    with closing(running.engine.connect()) as connection:
+    with closing(running.backend.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT password FROM users")
         assert [row[0] for row in cursor.fetchall()] == [f"{SECRET}-2"]
@@ -472,7 +472,7 @@ async def test_a_failure_of_the_database_tells_no_value(
     """Drivers put the statement into their errors, and PyDAL the values into the statement."""
     async with of_cli_service(cli_service, TABLES) as (client, running):
         assert (await client.post("/v1/users", json={"email": "a", "password": SECRET})).status_code == 201
-        with closing(running.engine.connect()) as connection:
+        with closing(running.backend.connect()) as connection:
             connection.cursor().execute("DROP TABLE users")
         for answer in (
             await client.post("/v1/users", json={"email": "b", "password": SECRET}),
@@ -657,7 +657,7 @@ async def test_without_its_database_it_lives_and_is_not_ready(
     )
     service = sample_service(tmp_path, connect=1.0)
     await asyncio.to_thread(
-        service.tables.create_all, service.engine(Settings.load(database.environ())).sqlalchemy()
+        service.tables.create_all, service.backend(Settings.load(database.environ())).migrations.engine()
     )
     async with served(service, settings) as client:
         row = (await client.post("/v1/order", json={})).json()
@@ -712,7 +712,7 @@ async def of_cli_service(
     from ..sample_service import routes
 
     service = cli_service.tables(tables)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     service.routers = [routes(table) for table in service.tables.sorted_tables]
     transport = httpx.ASGITransport(service.app, raise_app_exceptions=False)
@@ -739,7 +739,7 @@ async def test_readyz_knows_the_revision(cli_service: CliService) -> None:
         assert (await client.get("/readyz")).json() == ready
         assert (await client.get("/v1/users")).status_code == 200
         version(cli_service, "0001_first")
-        cli_service.move("base")
+        cli_service.migrate_to("base")
         body = problem(await client.get("/readyz"), 503)
         assert body["detail"] == "The database has no tables of demo yet: run `make migrate` first."
         cli_service.upgrade()
@@ -748,7 +748,7 @@ async def test_readyz_knows_the_revision(cli_service: CliService) -> None:
 
 async def test_readyz_refuses_an_older_revision(cli_service: CliService) -> None:
     cli_service.tables(TABLES)
-    cli_service.revise("first")
+    cli_service.revision("first")
     async with of_cli_service(cli_service, TABLES.replace("20", "30")) as (client, _):
         pass
     tables = TABLES.replace("20", "40")
@@ -779,9 +779,9 @@ async def test_it_starts_only_on_its_own_revision(
     cli_service: CliService, revision: str, sentence: str
 ) -> None:
     cli_service.tables(TABLES)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.tables(TABLES.replace("20", "30"))
-    cli_service.revise("second")
+    cli_service.revision("second")
     if revision:
         cli_service.upgrade()
         version(cli_service, revision)

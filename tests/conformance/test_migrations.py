@@ -39,7 +39,7 @@ def cli_service(
 
 @contextmanager
 def connected(cli_service: CliService) -> Iterator[sa.Connection]:
-    engine = cli_service.engine.sqlalchemy()
+    engine = cli_service.backend.migrations.engine()
     with engine.connect() as connection:
         yield connection
     engine.dispose()
@@ -88,26 +88,26 @@ def seen(cli_service: CliService) -> dict[str, list[dict[str, Any]]]:
 
 def test_every_type_goes_up_down_and_up_again(cli_service: CliService) -> None:
     cli_service.use(sample_service.metadata)
-    first = cli_service.revise("create the tables")
+    first = cli_service.revision("create the tables")
     cli_service.upgrade()
     assert cli_service.differences() == []
     assert names(cli_service) == {*sample_service.metadata.tables, "alembic_version_demo"}
-    cli_service.move("base")
+    cli_service.migrate_to("base")
     assert names(cli_service) == {"alembic_version_demo"}
     cli_service.upgrade()
     assert cli_service.differences() == []
     assert "text(" not in first and "VARCHAR" not in first and "schema=" not in first
-    assert cli_service.revise("nothing") == "" and len(list(cli_service.versions.glob("*.py"))) == 1
+    assert cli_service.revision("nothing") == "" and len(list(cli_service.versions.glob("*.py"))) == 1
 
 
 def test_what_the_migrations_build_holds_what_tables_py_says(cli_service: CliService) -> None:
     """The same CHECKs, keys, defaults and orders as create_all makes."""
     cli_service.use(sample_service.metadata)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     with connected(cli_service) as connection:
         migrated = shape(connection)
-    cli_service.move("base")
+    cli_service.migrate_to("base")
     with connected(cli_service) as connection:
         sample_service.metadata.create_all(connection)
         connection.commit()
@@ -151,7 +151,7 @@ def test_tables_of_others_are_neither_touched_nor_mentioned(cli_service: CliServ
             connection.exec_driver_sql(sql)
         connection.commit()
     cli_service.tables(ONE)
-    assert "accounts" not in cli_service.revise()
+    assert "accounts" not in cli_service.revision()
     cli_service.upgrade()
     assert cli_service.differences() == []
     assert names(cli_service) == {
@@ -161,7 +161,7 @@ def test_tables_of_others_are_neither_touched_nor_mentioned(cli_service: CliServ
         "alembic_version",
         "alembic_version_other",
     }
-    cli_service.move("base")
+    cli_service.migrate_to("base")
     assert cli_service.differences() != []
     with connected(cli_service) as connection:
         assert connection.exec_driver_sql("SELECT email FROM accounts").scalar() == "a@b"
@@ -298,7 +298,7 @@ def test_a_change_becomes_a_revision_that_keeps_the_rows(cli_service: CliService
     after = "".join(more) + before.replace(old, new)
     assert before != after
     cli_service.tables(before)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service)
     original = seen(cli_service)
@@ -307,10 +307,10 @@ def test_a_change_becomes_a_revision_that_keeps_the_rows(cli_service: CliService
     # a table that is not in tables.py any more may be anybody's; servers write a default in their own words
     if name != "a dropped table" and (cli_service.database.type == "sqlite" or not name.endswith("default")):
         assert cli_service.differences() != []
-    text = cli_service.revise(name)
+    text = cli_service.revision(name)
     assert text and not [word for word in ("VARCHAR", "sa.text", "sa.String", "schema=") if word in text]
     cli_service.upgrade()
-    assert cli_service.differences() == [] and cli_service.revise("nothing") == ""
+    assert cli_service.differences() == [] and cli_service.revision("nothing") == ""
     for table, found in seen(cli_service).items():
         for new_row, old_row in zip(found, original.get(table, []), strict=table in original):
             both = new_row.keys() & old_row.keys()
@@ -326,7 +326,7 @@ def test_a_change_becomes_a_revision_that_keeps_the_rows(cli_service: CliService
 
     if "dropped" in name:  # what is gone does not come back, and a required column cannot be empty
         clear(cli_service)
-    cli_service.move("0001")
+    cli_service.migrate_to("0001")
     cli_service.tables(before)
     assert cli_service.differences() == []
     if "dropped" not in name:
@@ -359,7 +359,7 @@ def the_checks_hold(cli_service: CliService) -> None:
             if type(column_type).__name__ != "Enum":
                 continue
             with connected(cli_service) as connection:
-                name = cli_service.engine.compiler().identifier_preparer.quote
+                name = cli_service.backend.dialect().identifier_preparer.quote
                 update = f"UPDATE {name(table.name)} SET {name(column.name)} = "
                 connection.execute(table.insert().values(row_of(table, 10) | parents(table)))
                 for value in column_type.values:
@@ -407,9 +407,9 @@ def test_every_other_type_is_seen(cli_service: CliService) -> None:
 
 def test_the_order_of_enum_values_means_nothing(cli_service: CliService) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.tables(BEFORE.replace('Enum("a", "b")', 'Enum("b", "a")'))
-    assert cli_service.revise() == ""
+    assert cli_service.revision() == ""
 
 
 # --- the file of a revision
@@ -419,7 +419,7 @@ def test_the_order_of_enum_values_means_nothing(cli_service: CliService) -> None
 def test_a_revision_is_right_without_ruff(cli_service: CliService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     cli_service.tables(BEFORE)
-    assert "op.create_table('users'" in cli_service.revise()
+    assert "op.create_table('users'" in cli_service.revision()
     cli_service.upgrade()
     assert cli_service.differences() == []
 
@@ -434,15 +434,15 @@ def test_revisions_are_numbered_and_named_by_their_message(cli_service: CliServi
     }
     for number, (message, revision) in enumerate(messages.items()):
         cli_service.tables(ONE + ONE.replace("users", f"users{number}"))
-        assert cli_service.revise(message)
+        assert cli_service.revision(message)
         assert (cli_service.versions / f"{revision}.py").is_file()
     cli_service.upgrade()
-    assert migrations.reached(cli_service.service, cli_service.engine) == "0004_" + "x" * 27
-    cli_service.move("0002")
-    assert migrations.reached(cli_service.service, cli_service.engine) == "0002"
-    cli_service.move("0003")
-    cli_service.move("head")
-    assert migrations.reached(cli_service.service, cli_service.engine) == migrations.expected(
+    assert migrations.current(cli_service.service, cli_service.backend) == "0004_" + "x" * 27
+    cli_service.migrate_to("0002")
+    assert migrations.current(cli_service.service, cli_service.backend) == "0002"
+    cli_service.migrate_to("0003")
+    cli_service.migrate_to("head")
+    assert migrations.current(cli_service.service, cli_service.backend) == migrations.head(
         cli_service.service
     )
 
@@ -468,10 +468,10 @@ def test_a_required_column_without_a_default_is_refused(
     cli_service: CliService, before: str, after: str, sentence: str
 ) -> None:
     cli_service.tables(ONE)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.tables(ONE.replace(before, after))
     with pytest.raises(StartupError, match=sentence):
-        cli_service.revise()
+        cli_service.revision()
     assert len(list(cli_service.versions.glob("*.py"))) == 1
 
 
@@ -481,15 +481,15 @@ def test_a_required_column_without_a_default_is_refused(
 @only("sqlite")
 def test_two_revisions_that_both_come_last_are_named(cli_service: CliService) -> None:
     cli_service.tables(ONE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     for name in ("here", "there"):
         text = (cli_service.versions / "0001_first.py").read_text()
         text = text.replace('"0001_first"', f'"0002_{name}"').replace("= None", '= "0001_first"', 1)
         (cli_service.versions / f"0002_{name}.py").write_text(text)
     works: list[Callable[[], Any]] = [
         cli_service.upgrade,
-        cli_service.revise,
-        lambda: migrations.expected(cli_service.service),
+        cli_service.revision,
+        lambda: migrations.head(cli_service.service),
     ]
     for work in works:
         with pytest.raises(StartupError, match="0002_here and 0002_there both come last: set down_revision"):
@@ -509,7 +509,7 @@ BROKEN = {
 @pytest.mark.parametrize("body", BROKEN)
 def test_a_revision_that_fails_is_one_sentence_and_leaves_nothing(cli_service: CliService, body: str) -> None:
     cli_service.tables(ONE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     (cli_service.versions / "0002_broken.py").write_text(
         f"""
@@ -537,7 +537,7 @@ def downgrade() -> None:
     (cli_service.versions / "0002_broken.py").unlink()
     if cli_service.database.type != "mysql" or "no Python" in body:  # whose DDL cannot be taken back
         assert names(cli_service) == {"users", "alembic_version_demo"}
-    assert migrations.reached(cli_service.service, cli_service.engine) == "0001_first"
+    assert migrations.current(cli_service.service, cli_service.backend) == "0001_first"
 
 
 @pytest.mark.parametrize(
@@ -552,18 +552,18 @@ def test_rows_that_stand_against_a_change_are_one_sentence(
     cli_service: CliService, change: tuple[str, str]
 ) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service)
     before = seen(cli_service)
     cli_service.tables(BEFORE.replace(*change))
-    cli_service.revise()
+    cli_service.revision()
     pattern = r"^The migration stopped at 0002_change.py, line \d+, the database said: [^\n]+$"
     with pytest.raises(StartupError, match=pattern):
         cli_service.upgrade()
     assert (
         seen(cli_service) == before
-        and migrations.reached(cli_service.service, cli_service.engine) == "0001_first"
+        and migrations.current(cli_service.service, cli_service.backend) == "0001_first"
     )
 
 
@@ -573,10 +573,10 @@ def test_rows_that_stand_against_a_change_are_one_sentence(
 def test_two_at_once_take_turns(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     cli_service.use(sample_service.metadata)
-    cli_service.revise()
+    cli_service.revision()
     caplog.clear()
     with ThreadPoolExecutor(2) as both:
-        with cli_service.engine.lock("migrate demo", 1):
+        with cli_service.backend.migrations.lock("migrate demo", 1):
             done = [both.submit(cli_service.upgrade) for _ in range(2)]
             time.sleep(1.5)
             assert [each.done() for each in done] == [False, False] and names(cli_service) == set()
@@ -588,7 +588,7 @@ def test_two_at_once_take_turns(cli_service: CliService, caplog: pytest.LogCaptu
 
 def test_two_processes_at_once_both_end_well(cli_service: CliService) -> None:
     cli_service.use(sample_service.metadata)
-    cli_service.revise()
+    cli_service.revision()
     both = [cli_service.start("migrate") for _ in range(2)]
     said = [each.communicate(timeout=60) for each in both]
     assert [each.returncode for each in both] == [0, 0], said
@@ -598,8 +598,8 @@ def test_two_processes_at_once_both_end_well(cli_service: CliService) -> None:
 def test_a_lock_that_is_held_too_long_is_one_sentence(cli_service: CliService) -> None:
     cli_service.options["limits"] = Limits(lock=1)
     cli_service.tables(ONE)
-    cli_service.revise()
-    with cli_service.engine.lock("migrate demo", 1), pytest.raises(StartupError) as caught:
+    cli_service.revision()
+    with cli_service.backend.migrations.lock("migrate demo", 1), pytest.raises(StartupError) as caught:
         cli_service.upgrade()
     assert str(caught.value) == "Another migration of demo has held the lock for 1 seconds: wait for it."
     cli_service.upgrade()
@@ -609,8 +609,10 @@ def test_a_lock_that_is_held_too_long_is_one_sentence(cli_service: CliService) -
 def test_another_service_does_not_wait(cli_service: CliService) -> None:
     cli_service.options["limits"] = Limits(lock=1)
     cli_service.tables(ONE)
-    cli_service.revise()
-    with migrations._locked(Service("other", sa.MetaData(), root=cli_service.folder), cli_service.engine):
+    cli_service.revision()
+    with migrations.environment.locked(
+        Service("other", sa.MetaData(), root=cli_service.folder), cli_service.backend
+    ):
         cli_service.upgrade()
 
 
@@ -618,7 +620,7 @@ def test_a_timeout_inside_a_migration_is_not_the_lock_s(
     cli_service: CliService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli_service.tables(ONE)
-    cli_service.revise()
+    cli_service.revision()
 
     def slow(*_: Any) -> None:
         raise TimeoutError("something else")
@@ -631,10 +633,10 @@ def test_a_timeout_inside_a_migration_is_not_the_lock_s(
 @only("postgresql")
 def test_a_table_in_use_does_not_make_everybody_wait(cli_service: CliService) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
-    cli_service.revise()
+    cli_service.revision()
     with closing(cli_service.database.connect()) as reader, closing(cli_service.database.connect()) as second:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
         migrating = threading.Thread(target=cli_service.upgrade)
@@ -654,10 +656,10 @@ def test_a_table_in_use_does_not_make_everybody_wait(cli_service: CliService) ->
 @only("mysql", "mariadb")
 def test_a_table_in_use_is_waited_for(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
-    cli_service.revise("second")
+    cli_service.revision("second")
     with closing(cli_service.database.connect()) as reader, ThreadPoolExecutor(1) as other:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
         migrating = other.submit(cli_service.upgrade)
@@ -674,7 +676,7 @@ def test_a_table_in_use_is_waited_for(cli_service: CliService, caplog: pytest.Lo
 def test_a_schema_of_its_own_is_made(cli_service: CliService) -> None:
     cli_service.options["schema"] = "their own"
     cli_service.tables(ONE)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     assert cli_service.differences() == []
     assert names(cli_service) == {"users", "alembic_version_demo"}
@@ -684,7 +686,7 @@ def test_a_schema_of_its_own_is_made(cli_service: CliService) -> None:
             "SELECT schemaname FROM pg_tables WHERE tablename IN ('users', 'alembic_version_demo')"
         )
         assert cursor.fetchall() == [("their own",), ("their own",)]
-    cli_service.move("base")
+    cli_service.migrate_to("base")
     cli_service.upgrade()
 
 
@@ -694,14 +696,14 @@ def test_a_schema_of_its_own_is_made(cli_service: CliService) -> None:
 @only("sqlite")
 def test_an_id_is_never_used_twice(cli_service: CliService) -> None:
     cli_service.tables(ONE)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     fill(cli_service, 5)
     with connected(cli_service) as connection:
         connection.exec_driver_sql("DELETE FROM users WHERE id > 3")
         connection.commit()
     cli_service.tables(ONE.replace("20", "30"))
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     with connected(cli_service) as connection:
         table = cli_service.service.tables.tables["users"]
@@ -709,7 +711,7 @@ def test_an_id_is_never_used_twice(cli_service: CliService) -> None:
         assert made is not None and made[0] == 6
         connection.execute(table.delete().where(table.c.id == 6))
         connection.commit()
-    cli_service.move("base")
+    cli_service.migrate_to("base")
     cli_service.upgrade()
     fill(cli_service, 1)
     assert rows(cli_service, "users")[0]["id"] == 1
@@ -720,15 +722,15 @@ def test_a_copied_table_keeps_what_others_say_of_it(cli_service: CliService) -> 
     """Dropping a parent would delete its children, or be refused."""
     cascade = POSTS.replace('ForeignKey("users.id")', 'ForeignKey("users.id", ondelete="CASCADE")')
     cli_service.tables(USERS + cascade)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     fill(cli_service)
     before = rows(cli_service, "posts")
     cli_service.tables(USERS.replace("20", "30") + cascade)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     assert rows(cli_service, "posts") == before
-    with closing(cli_service.engine.connect()) as connection:
+    with closing(cli_service.backend.connect()) as connection:
         connection.execute("DELETE FROM users WHERE id = 1")
         assert connection.execute("SELECT count(*) FROM posts WHERE user_id = 1").fetchone() == (0,)
 
@@ -736,7 +738,7 @@ def test_a_copied_table_keeps_what_others_say_of_it(cli_service: CliService) -> 
 @only("sqlite")
 def test_a_revision_that_breaks_a_foreign_key_is_refused(cli_service: CliService) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service)
     (cli_service.versions / "0002.py").write_text(
@@ -798,7 +800,7 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: Cl
             '"title", String(20), nullable=False, unique=True',
         )
     cli_service.tables(before)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service)
     if "unique" in way:
@@ -806,13 +808,13 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: Cl
     if "dropped" in way:
         change_things(cli_service, "UPDATE posts SET title = 'same'")
     cli_service.tables(after)
-    cli_service.revise("second")
+    cli_service.revision("second")
     for _ in range(2):
         with pytest.raises(StartupError, match="the database said") as caught:
             cli_service.upgrade()
         goes_on = "stays done" in str(caught.value) and "goes on from there" in str(caught.value)
         assert goes_on == (cli_service.database.type == "mysql"), caught.value
-        assert migrations.reached(cli_service.service, cli_service.engine) == "0001_first"
+        assert migrations.current(cli_service.service, cli_service.backend) == "0001_first"
     with connected(cli_service) as connection:
         quote = connection.dialect.identifier_preparer.quote
     change_things(cli_service, mend.format(order=quote("order")))
@@ -821,7 +823,7 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: Cl
     the_checks_hold(cli_service)
     assert not [name for name in names(cli_service) if "half" in name]
     clear(cli_service)
-    cli_service.move("base")
+    cli_service.migrate_to("base")
     cli_service.upgrade()
     assert cli_service.differences() == []
 
@@ -911,7 +913,7 @@ def test_what_no_revision_says_any_more_is_named(
 def test_the_table_of_another_service_is_never_taken_for_ours(cli_service: CliService) -> None:
     change_things(cli_service, "CREATE TABLE users (id INTEGER PRIMARY KEY)")
     cli_service.tables(ONE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     for _ in range(3):
         with pytest.raises(StartupError, match=r"(?i)already exists"):
             cli_service.upgrade()
@@ -927,9 +929,9 @@ def test_a_migration_that_is_killed_goes_on(
 ) -> None:
     """Before or after a statement of which nobody can say whether it was done."""
     cli_service.tables(BEFORE)
-    cli_service.revise("first")
-    engine = cli_service.engine
-    made = engine.sqlalchemy()
+    cli_service.revision("first")
+    engine = cli_service.backend
+    made = engine.migrations.engine()
     monkeypatch.setattr(engine, "sqlalchemy", lambda: made)
 
     def kill(connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
@@ -941,7 +943,7 @@ def test_a_migration_that_is_killed_goes_on(
     with pytest.raises(KeyboardInterrupt):
         migrations.upgrade(cli_service.service, engine)
     assert (
-        "posts" in names(cli_service) and migrations.reached(cli_service.service, cli_service.engine) is None
+        "posts" in names(cli_service) and migrations.current(cli_service.service, cli_service.backend) is None
     )
     cli_service.upgrade()
     assert cli_service.differences() == []
@@ -953,7 +955,7 @@ def test_a_migration_that_is_killed_goes_on(
 
 def test_only_a_missing_version_table_means_that_there_are_no_tables(cli_service: CliService) -> None:
     cli_service.tables(ONE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     assert checked(cli_service) == "The database has no tables of demo yet: run `make migrate` first."
     change_things(cli_service, "CREATE TABLE alembic_version_demo (something_else INTEGER)")
     assert re.fullmatch(
@@ -968,7 +970,7 @@ def test_an_account_that_may_not_read_the_version_table_is_told_so(
     cli_service: CliService, request: pytest.FixtureRequest
 ) -> None:
     cli_service.tables(ONE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     server = servers.find(request.node.callspec.params["private_database"])
     name, database = f"blind_{secrets.token_hex(5)}", cli_service.database.name
@@ -986,7 +988,7 @@ def test_an_account_that_may_not_read_the_version_table_is_told_so(
     environ = {**cli_service.environ, "DB_USER": name, "DB_PASS": "Blind-1-pw"}
     try:
         with pytest.raises(StartupError) as caught:
-            startup.checked_revision(cli_service.service, cli_service.service.engine(Settings.load(environ)))
+            startup.checked_revision(cli_service.service, cli_service.service.backend(Settings.load(environ)))
         assert re.fullmatch(
             r"Cannot read the table alembic_version_demo, the database said: [^\n]* denied [^\n]*alembic_version_demo[^\n]*:"
             r" let the account of DB_USER read it\.",
@@ -1002,7 +1004,7 @@ def test_an_account_that_may_not_read_the_version_table_is_told_so(
 
 def checked(cli_service: CliService) -> str:
     with pytest.raises(StartupError) as caught:
-        startup.checked_revision(cli_service.service, cli_service.engine)
+        startup.checked_revision(cli_service.service, cli_service.backend)
     return str(caught.value)
 
 
@@ -1012,7 +1014,7 @@ def test_a_revision_that_the_code_does_not_know_is_one_sentence(
     cli_service: CliService, to: str | None
 ) -> None:
     cli_service.tables(ONE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     change_things(cli_service, "UPDATE alembic_version_demo SET version_num = '0009_theirs'")
     code, out, err = cli_service.run("migrate", *(["--to", to] if to else []))
@@ -1027,10 +1029,10 @@ def test_a_revision_that_the_code_does_not_know_is_one_sentence(
 @pytest.mark.parametrize("to", ["", "nonsense", "+7", "base:head", "0"])
 def test_a_revision_that_there_is_not_is_one_sentence(cli_service: CliService, to: str) -> None:
     cli_service.tables(ONE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     cli_service.tables(ONE.replace("20", "30"))
-    cli_service.revise("second")
+    cli_service.revision("second")
     code, out, err = cli_service.run("migrate", "--to", to)
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1 and "Traceback" not in err, err
@@ -1042,7 +1044,7 @@ def test_a_revision_that_there_is_not_is_one_sentence(cli_service: CliService, t
 @only("sqlite")
 def test_what_a_revision_drops_is_said(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
     cli_service.tables(BEFORE + NOTES.replace("post", "user"))
-    cli_service.revise("first")
+    cli_service.revision("first")
     caplog.clear()
     cli_service.tables(
         BEFORE.replace(
@@ -1051,7 +1053,7 @@ def test_what_a_revision_drops_is_said(cli_service: CliService, caplog: pytest.L
         .replace('Column("nick"', 'Column("nickname"')
         .replace('    Column("big", Numeric(18, 2), nullable=True),\n', "")
     )
-    text = cli_service.revise("second")
+    text = cli_service.revision("second")
     said = [
         "drops the table notes with all its rows",
         "drops users.email with what it holds",
@@ -1091,14 +1093,14 @@ def test_what_is_said_of_a_renamed_column_works(
     cli_service: CliService, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service)
     old_name, new_name = (re.findall(r'"(\w+)"', part)[0] for part in RENAMED[name][:2])
     table = "posts" if name == "indexed" else "users"
     before = rows(cli_service, table)
     cli_service.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][1]))
-    text = cli_service.revise("second")
+    text = cli_service.revision("second")
     advice = re.search(r"write (batch_op\.alter_column\(.*\)) in place", "\n".join(caplog.messages))
     assert advice
     head, _, rest = text.partition("def upgrade")
@@ -1132,10 +1134,10 @@ OTHER_KINDS = [("String(20)", "Integer()"), ("Integer()", "String(20)"), ("Times
 @pytest.mark.parametrize("types", OTHER_KINDS, ids=" to ".join)
 def test_a_column_of_another_kind_is_refused(cli_service: CliService, types: tuple[str, str]) -> None:
     cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=True))')
-    cli_service.revise()
+    cli_service.revision()
     cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=True))')
     with pytest.raises(StartupError) as caught:
-        cli_service.revise()
+        cli_service.revision()
     assert str(caught.value) == (
         f"a.b is {types[0]} and cannot become {types[1]}: add a column of another name, fill it, and drop a.b one revision later."
     )
@@ -1151,16 +1153,16 @@ def test_a_column_of_the_same_kind_keeps_what_it_holds(
     cli_service: CliService, types: tuple[str, str]
 ) -> None:
     cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=False))')
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service)
     before = seen(cli_service)
     cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=False))')
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     assert cli_service.differences() == []
     assert seen(cli_service) == before
-    cli_service.move("0001_first")
+    cli_service.migrate_to("0001_first")
 
 
 @only("sqlite")
@@ -1175,11 +1177,11 @@ def test_a_value_that_does_not_fit_is_said(
     cli_service: CliService, change: tuple[str, str], said: str
 ) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service)
     cli_service.tables(BEFORE.replace(*change))
-    cli_service.revise()
+    cli_service.revision()
     with pytest.raises(StartupError, match=rf"line \d+, the database said: {said}\.$"):
         cli_service.upgrade()
 
@@ -1209,14 +1211,14 @@ def test_a_column_that_becomes_required_is_filled_with_its_default(
     after = after.replace(old, new)
     assert after != before
     cli_service.tables(before)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     fill(cli_service, 4)
     original = rows(cli_service, "users")
     column = re.findall(r'"(\w+)"', old)[0]
     assert None in [row[column] for row in original]
     cli_service.tables(after)
-    cli_service.revise("second")
+    cli_service.revision("second")
     make_check_is_content(cli_service)
     cli_service.upgrade()
     assert cli_service.differences() == []
@@ -1225,19 +1227,19 @@ def test_a_column_that_becomes_required_is_filled_with_its_default(
         assert new_row == {**old_row, column: default if old_row[column] is None else old_row[column]}
     the_checks_hold(cli_service)
     if name in ("a string", "a number", "json"):  # what is in there now fits into what was
-        cli_service.move("0001_first")
+        cli_service.migrate_to("0001_first")
         cli_service.tables(before)
         assert cli_service.differences() == []
 
 
 def test_a_column_that_becomes_required_again_on_the_way_back_is_filled(cli_service: CliService) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.tables(BEFORE.replace('"about", Text(), nullable=False', '"about", Text(), nullable=True'))
-    cli_service.revise("second")
+    cli_service.revision("second")
     cli_service.upgrade()
     fill(cli_service)
-    cli_service.move("0001_first")
+    cli_service.migrate_to("0001_first")
     assert [row["about"] for row in rows(cli_service, "users")][1] == "it's \\ é"
 
 
@@ -1245,7 +1247,7 @@ def test_a_column_that_becomes_required_again_on_the_way_back_is_filled(cli_serv
 @pytest.mark.filterwarnings("error")
 def test_tables_that_refer_to_each_other_are_refused(cli_service: CliService) -> None:
     cli_service.tables(BEFORE)
-    cli_service.revise()
+    cli_service.revision()
     cli_service.upgrade()
     cli_service.tables(
         BEFORE.replace(
@@ -1258,7 +1260,7 @@ def test_tables_that_refer_to_each_other_are_refused(cli_service: CliService) ->
         "BigInteger() column without a ForeignKey."
     )
     with pytest.raises(StartupError) as caught:
-        cli_service.revise()
+        cli_service.revision()
     assert str(caught.value) == sentence
 
 
@@ -1266,5 +1268,5 @@ def test_tables_that_refer_to_each_other_are_refused(cli_service: CliService) ->
 def test_a_foreign_key_to_nothing_is_refused(cli_service: CliService) -> None:
     cli_service.tables(POSTS)
     with pytest.raises(StartupError) as caught:
-        cli_service.revise()
+        cli_service.revision()
     assert str(caught.value) == "posts.user_id refers to users.id, which tables.py does not have."

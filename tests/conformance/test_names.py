@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from dbservice import DAL, Row, query
-from dbservice.engines import engine_of
+from dbservice.backends import backend_for
 from dbservice.schema import owned, service_metadata
 from dbservice.service import Service
 from dbservice.settings import Settings
@@ -42,13 +42,15 @@ async def test_every_word_an_engine_keeps_for_itself_is_a_column(
     numbers = {word: number for number, word in enumerate(words)}
 
     def change(db: DAL, row_id: int) -> None:
-        assert db[table].change(row_id, {word: number + 1 for word, number in numbers.items()}) is not None
+        assert (
+            db[table].update_row(row_id, {word: number + 1 for word, number in numbers.items()}) is not None
+        )
 
-    owner = engine_of(settings).sqlalchemy()
+    owner = backend_for(settings).migrations.engine()
     metadata.create_all(owner)
     try:
         async with Service("names", metadata, root=tmp_path).running(settings) as running:
-            added = await running.writes.run(lambda db: db[table].add(numbers))
+            added = await running.writes.run(lambda db: db[table].insert_row(numbers))
             await running.writes.run(change, added["id"])
             row = await running.reads.one(one, first=1)
         found = dict(zip(TableRow.columns(), msgspec.structs.astuple(row), strict=True))
@@ -77,5 +79,5 @@ def test_every_word_that_pydal_keeps_is_a_table(tmp_path: Path) -> None:
     words = ["exec", "print", "class", "lambda", "insert", "tables", "executesql", "commit", "t"]
     tables = [owned(metadata, word, sa.Column("a", Integer(), nullable=True)) for word in words]
     settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / "x.db")})
-    db = DAL(engine_of(settings), metadata)
+    db = DAL(backend_for(settings), metadata)
     assert len({id(db[table]) for table in tables}) == len(words)

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dbservice import BadValue, NotFound, Row, Unavailable, query
-from dbservice.engines import Engine
+from dbservice.backends import Backend
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Server
@@ -23,7 +23,7 @@ async def all_slots_serve(running: Running, size: int) -> None:
     """Assert that the pool is whole: as large as it was, nobody in it, and so many reads at a time."""
     reads = running.reads
     await until(lambda: reads.in_use == 0)
-    tasks = [asyncio.ensure_future(reads.plain("SELECT 1")) for _ in range(size)]
+    tasks = [asyncio.ensure_future(reads.fetch_raw("SELECT 1")) for _ in range(size)]
     await asyncio.sleep(0)
     assert reads.in_use == reads.size == size
     assert [tuple(rows[0]) for rows in await asyncio.gather(*tasks)] == [(1,)] * size
@@ -44,7 +44,7 @@ async def test_no_slot_is_lost_to_cancelled_reads(migrated: Settings) -> None:
     chance = random.Random(3)
     async with started(migrated, pool=3) as running:
         for _ in range(40):
-            reads = [asyncio.ensure_future(running.reads.plain("SELECT 1")) for _ in range(4)]
+            reads = [asyncio.ensure_future(running.reads.fetch_raw("SELECT 1")) for _ in range(4)]
             for _ in range(chance.randrange(250)):
                 await asyncio.sleep(0)
             await cancel(reads)
@@ -54,7 +54,7 @@ async def test_no_slot_is_lost_to_cancelled_reads(migrated: Settings) -> None:
 async def test_no_slot_is_lost_to_reads_cancelled_in_the_middle_of_a_query(migrated: Settings) -> None:
     async with started(migrated, pool=3) as running:
         for _ in range(5):
-            reads = [asyncio.ensure_future(running.reads.plain(slow(migrated, 5))) for _ in range(4)]
+            reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(migrated, 5))) for _ in range(4)]
             await asyncio.sleep(0.05)
             await cancel(reads)
         await all_slots_serve(running, 2)
@@ -63,7 +63,7 @@ async def test_no_slot_is_lost_to_reads_cancelled_in_the_middle_of_a_query(migra
 async def test_no_slot_is_lost_to_timeouts(migrated: Settings) -> None:
     async with started(migrated, pool=3, statement=0.2) as running:
         for _ in range(2):
-            reads = [running.reads.plain(slow(migrated, 5)) for _ in range(2)]
+            reads = [running.reads.fetch_raw(slow(migrated, 5)) for _ in range(2)]
             answers = await asyncio.gather(*reads, return_exceptions=True)
             assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
         await all_slots_serve(running, 2)
@@ -73,7 +73,7 @@ async def test_no_slot_is_lost_to_failed_statements(migrated: Settings) -> None:
     async with started(migrated, pool=3) as running:
         for _ in range(5):
             with pytest.raises(Exception, match="nowhere"):
-                await running.reads.plain("SELECT 1 FROM nowhere")
+                await running.reads.fetch_raw("SELECT 1 FROM nowhere")
         await all_slots_serve(running, 2)
 
 
@@ -82,7 +82,7 @@ async def test_no_slot_is_lost_to_killed_connections(server: Server, place: Sett
         await all_slots_serve(running, 3)
         assert kill_all(server, place) >= 3
         await all_slots_serve(running, 3)  # and nobody has been told
-        reading = asyncio.ensure_future(running.reads.plain(slow(place, 0.5)))
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 0.5)))
         await until(lambda: running.reads.in_use == 1)
         await asyncio.sleep(0.1)
         kill_all(server, place)
@@ -99,13 +99,13 @@ async def test_a_farewell_that_came_before_the_end_of_the_connection_is_understo
             assert kill_all(server, place) == 1
             await until(lambda: proxy.farewells > before)
             await asyncio.sleep(0.1)  # the driver has read it, too
-            assert tuple((await running.reads.plain("SELECT 1"))[0]) == (1,)
+            assert tuple((await running.reads.fetch_raw("SELECT 1"))[0]) == (1,)
             proxy.lingers = False
 
 
 async def test_a_read_that_is_killed_each_time_is_given_up(server: Server, place: Settings) -> None:
     async with started(place, pool=3) as running:
-        reading = asyncio.ensure_future(running.reads.plain(slow(place, 5)))
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 5)))
         while not reading.done():
             for session in sessions(server, place):
                 kill(server, session)
@@ -120,7 +120,7 @@ async def test_no_slot_is_lost_to_a_server_that_hangs(place: Settings) -> None:
             proxy.hold()
             for _ in range(3):  # the first have connections; the others open some that never stand
                 answers = await asyncio.gather(
-                    *(running.reads.plain("SELECT 1") for _ in range(5)), return_exceptions=True
+                    *(running.reads.fetch_raw("SELECT 1") for _ in range(5)), return_exceptions=True
                 )
                 assert [type(answer) for answer in answers] == [Unavailable] * 5
             proxy.resume()
@@ -130,12 +130,12 @@ async def test_no_slot_is_lost_to_a_server_that_hangs(place: Settings) -> None:
 async def test_a_cancelled_opening_holds_nobody_up(place: Settings) -> None:
     async with started(place, pool=2, statement=5) as running:
         for steps in range(0, 200, 20):
-            reading = asyncio.ensure_future(running.reads.plain("SELECT 1"))
+            reading = asyncio.ensure_future(running.reads.fetch_raw("SELECT 1"))
             for _ in range(steps):
                 await asyncio.sleep(0)
             await cancel([reading])
             async with asyncio.timeout(3):
-                await running.reads.plain("SELECT 1")
+                await running.reads.fetch_raw("SELECT 1")
 
 
 # --- never more connections than DB_POOL_SIZE
@@ -147,7 +147,7 @@ async def test_the_server_never_has_more_connections_than_the_pool_is_large(
     most = 0
     async with started(place, pool=4) as running:
         for _ in range(8):
-            reads = [asyncio.ensure_future(running.reads.plain(slow(place, 5))) for _ in range(3)]
+            reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(place, 5))) for _ in range(3)]
             await asyncio.sleep(0.05)
             await cancel(reads)
             most = max(most, len(sessions(server, place)))
@@ -157,7 +157,7 @@ async def test_the_server_never_has_more_connections_than_the_pool_is_large(
 
 async def test_what_a_cancelled_read_asked_for_ends_in_the_server(server: Server, place: Settings) -> None:
     async with started(place, pool=2) as running:
-        reading = asyncio.ensure_future(running.reads.plain(slow(place, 9)))
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 9)))
         await asyncio.sleep(0.1)
         (session,) = sessions(server, place)
         await cancel([reading])
@@ -167,7 +167,7 @@ async def test_what_a_cancelled_read_asked_for_ends_in_the_server(server: Server
 async def test_stop_waits_for_reads_and_leaves_no_connection(server: Server, place: Settings) -> None:
     async with asyncio.timeout(8):
         async with started(place, pool=4, connect=15) as running:
-            reads = [asyncio.ensure_future(running.reads.plain(slow(place, 0.4))) for _ in range(2)]
+            reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(place, 0.4))) for _ in range(2)]
             await asyncio.sleep(0.1)
         assert [tuple(rows[0]) for rows in await asyncio.gather(*reads)] == [(1,), (1,)]
     await until(lambda: not sessions(server, place))
@@ -176,7 +176,7 @@ async def test_stop_waits_for_reads_and_leaves_no_connection(server: Server, pla
 async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may(place: Settings) -> None:
     async with asyncio.timeout(8):
         async with started(place, pool=2, acquire=0.1, statement=2) as running:
-            reading = asyncio.ensure_future(running.reads.plain(slow(place, 0.6)))
+            reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 0.6)))
             await until(lambda: running.reads.in_use == 1)
         assert len(await reading) == 1
 
@@ -186,7 +186,7 @@ async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may
 
 async def test_a_read_that_waits_too_long_for_a_connection_is_told_to_come_again(migrated: Settings) -> None:
     async with started(migrated, pool=3, acquire=0.2, statement=3) as running, client_of(running) as client:
-        reads = [asyncio.ensure_future(running.reads.plain(slow(migrated, 5))) for _ in range(2)]
+        reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(migrated, 5))) for _ in range(2)]
         await until(lambda: running.reads.in_use == 2)
         begun = time.monotonic()
         response = await client.get("/v1/users")
@@ -199,12 +199,12 @@ async def test_a_read_that_waits_too_long_for_a_connection_is_told_to_come_again
 
 async def test_a_query_that_takes_too_long_is_ended(migrated: Settings) -> None:
     async with started(migrated, pool=3, statement=0.5) as running:
-        await running.reads.plain(
+        await running.reads.fetch_raw(
             "SELECT 1"
         )  # a held connection: a time-out on it is not taken for a lost one
         begun = time.monotonic()
         with pytest.raises(Unavailable, match="too long"):
-            await running.reads.plain(slow(migrated, 5))
+            await running.reads.fetch_raw(slow(migrated, 5))
         assert time.monotonic() - begun < 0.95
 
 
@@ -215,7 +215,7 @@ async def test_the_server_knows_the_time_limit(server: Server, place: Settings) 
         "mysql": "SELECT @@max_execution_time",
     }
     async with started(place, statement=7) as running:
-        (row,) = await running.reads.plain(shown[server.engine])
+        (row,) = await running.reads.fetch_raw(shown[server.engine])
         assert str(row[0]) in ("7s", "7000")
 
 
@@ -224,7 +224,7 @@ async def test_readers_are_served_in_the_order_they_came(migrated: Settings) -> 
 
     async def read(*numbers: int) -> None:
         for number in numbers:
-            await running.reads.plain("SELECT 1")
+            await running.reads.fetch_raw("SELECT 1")
             order.append(number)
 
     async with started(migrated, pool=2) as running:
@@ -236,7 +236,7 @@ async def test_readers_are_served_in_the_order_they_came(migrated: Settings) -> 
 async def test_several_reads_of_one_request_do_not_wait_for_each_other(migrated: Settings) -> None:
     async with started(migrated, pool=2) as running:
         async with asyncio.timeout(5):
-            rows = await asyncio.gather(*(running.reads.plain("SELECT 1") for _ in range(20)))
+            rows = await asyncio.gather(*(running.reads.fetch_raw("SELECT 1") for _ in range(20)))
         assert len(rows) == 20
 
 
@@ -252,8 +252,8 @@ async def test_the_server_refuses_to_write_over_a_read_connection(running: Runni
     )
     for statement in statements:
         with pytest.raises(Exception, match=r"(?i)read.?only"):
-            await running.reads.plain(statement)
-    (row,) = await running.reads.plain("SELECT count(*) FROM users")
+            await running.reads.fetch_raw(statement)
+    (row,) = await running.reads.fetch_raw("SELECT count(*) FROM users")
     assert row[0] == 0
 
 
@@ -311,14 +311,14 @@ async def test_a_query_is_compiled_once(running: Running, monkeypatch: pytest.Mo
     class ValuesId(Row):
         id: int
 
-    compiled: list[Engine] = []
-    compiler = type(running.engine).compiler
+    compiled: list[Backend] = []
+    compiler = type(running.backend).dialect
 
-    def counted(engine: Engine) -> sa.Dialect:
+    def counted(engine: Backend) -> sa.Dialect:
         compiled.append(engine)
         return compiler(engine)
 
-    monkeypatch.setattr(type(running.engine), "compiler", counted)
+    monkeypatch.setattr(type(running.backend), "dialect", counted)
     every = query(ValuesId, sa.select(values.c.id))
     for _ in range(3):
         assert await running.reads.all(every) == []

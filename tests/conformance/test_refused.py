@@ -99,11 +99,11 @@ def written(db: DAL) -> int:
 
 async def nothing_happened(running: Running, rows: int) -> None:
     assert await running.writes.run(written) == rows
-    with closing(running.engine.connect()) as connection:
+    with closing(running.backend.connect()) as connection:
         cursor = connection.cursor()
         for table in metadata.sorted_tables:
             cursor.execute(
-                f"SELECT count(*) FROM {running.engine.compiler().identifier_preparer.quote(table.name)}"
+                f"SELECT count(*) FROM {running.backend.dialect().identifier_preparer.quote(table.name)}"
             )
             assert len(cursor.fetchall()) == 1
 
@@ -113,10 +113,10 @@ def the_ways_to_write(name: str, row_id: int, value: Any) -> list[Any]:
         return db[values].column(name)
 
     return [
-        lambda db: db[values].add({name: value}),
+        lambda db: db[values].insert_row({name: value}),
         lambda db: db[values].insert(**{field(db).name: value}),
         lambda db: db[values].bulk_insert([{field(db).name: value}]),
-        lambda db: db[values].change(row_id, {name: value}),
+        lambda db: db[values].update_row(row_id, {name: value}),
         lambda db: db(db[values].id == row_id).update(**{field(db).name: value}),
         lambda db: db(db[values].id == row_id).select().first().update_record(**{field(db).name: value}),
         lambda db: db[values].update_or_insert(db[values].id == row_id, **{field(db).name: value}),
@@ -128,7 +128,7 @@ def the_ways_to_write(name: str, row_id: int, value: Any) -> list[Any]:
 async def test_pydal_takes_no_wrong_value(running: Running, column: sa.Column[Any]) -> None:
     name = column.name
     python = kind(column).check(next(python for sent, python, _ in BOUNDARY_VALUES[name] if sent != ""))
-    row = await running.writes.run(lambda db: db[values].add({name: python}))
+    row = await running.writes.run(lambda db: db[values].insert_row({name: python}))
     for wrong in WRONG[name]:
         for number, write in enumerate(the_ways_to_write(name, row["id"], wrong)):
             with pytest.raises((BadValue, TypeError)) as refusal:
@@ -136,7 +136,7 @@ async def test_pydal_takes_no_wrong_value(running: Running, column: sa.Column[An
             if isinstance(refusal.value, BadValue):
                 assert refusal.value.detail.startswith(f"{name} must "), (wrong, number)
     await nothing_happened(running, 1)
-    assert await running.writes.run(lambda db: db[values].get(row["id"])) == row
+    assert await running.writes.run(lambda db: db[values].get_row(row["id"])) == row
 
 
 def is_no_parameter(column: sa.Column[Any], value: Any) -> bool:
@@ -157,7 +157,7 @@ class One(Row):
 async def test_no_wrong_value_is_compared(running: Running, column: sa.Column[Any]) -> None:
     """In WHERE too, where some engines would take 0 for every text."""
     name = column.name
-    await running.writes.run(lambda db: db[values].add({}) and None)
+    await running.writes.run(lambda db: db[values].insert_row({}) and None)
     statement = query(One, sa.select(values.c.id).where(column == sa.bindparam("x")))
     for wrong in WRONG[name]:
 
@@ -182,11 +182,11 @@ async def test_no_wrong_value_is_compared(running: Running, column: sa.Column[An
 
 @pytest.mark.parametrize("wrong", [*_INJECTED, "1", 1.5, True, Decimal(1), -(2**64), b"1", [1], float("nan")])
 async def test_no_wrong_id_is_looked_for(running: Running, wrong: Any) -> None:
-    await running.writes.run(lambda db: db[values].add({}) and None)
+    await running.writes.run(lambda db: db[values].insert_row({}) and None)
     for use in (
-        lambda db: db[values].get(wrong),
-        lambda db: db[values].change(wrong, {"string": "x"}),
-        lambda db: db[values].remove(wrong),
+        lambda db: db[values].get_row(wrong),
+        lambda db: db[values].update_row(wrong, {"string": "x"}),
+        lambda db: db[values].delete_row(wrong),
         lambda db: db(db[values].id == wrong).delete(),
         lambda db: db(db[values].id.belongs([wrong])).delete(),
     ):
@@ -196,31 +196,31 @@ async def test_no_wrong_id_is_looked_for(running: Running, wrong: Any) -> None:
 
 
 async def test_what_is_required_is_required(running: Running) -> None:
-    user = await running.writes.run(lambda db: db[users].add({"email": "a"}))
+    user = await running.writes.run(lambda db: db[users].insert_row({"email": "a"}))
     for write in (
-        lambda db: db[users].add({}),
-        lambda db: db[users].add({"email": None}),
-        lambda db: db[users].add({"email": "b", "active": None}),
+        lambda db: db[users].insert_row({}),
+        lambda db: db[users].insert_row({"email": None}),
+        lambda db: db[users].insert_row({"email": "b", "active": None}),
         lambda db: db[users].insert(),
         lambda db: db[users].insert(email=None),
         lambda db: db[users].insert(email="b", active=None),
         lambda db: db[users].insert(email="b", settings=None),
-        lambda db: db[users].change(user["id"], {"balance": None}),
+        lambda db: db[users].update_row(user["id"], {"balance": None}),
         lambda db: db(db[users].id == user["id"]).update(kind=None),
         lambda db: db(db[users].id == user["id"]).update(note=None),
-        lambda db: db[items].add({"user_id": None}),
+        lambda db: db[items].insert_row({"user_id": None}),
     ):
         with pytest.raises(BadValue):
             await running.writes.run(write)
     for write in (
-        lambda db: db[users].add({"email": "b", "nickname": "x"}),
+        lambda db: db[users].insert_row({"email": "b", "nickname": "x"}),
         lambda db: db[users].insert(email="b", nickname="x"),
-        lambda db: db[users].change(user["id"], {"nickname": "x"}),
+        lambda db: db[users].update_row(user["id"], {"nickname": "x"}),
         lambda db: db(db[users].id == user["id"]).update(nickname="x"),
     ):
         with pytest.raises(TypeError, match="users has no column nickname"):
             await running.writes.run(write)
-    assert await running.writes.run(lambda db: db[users].get(user["id"])) == user
+    assert await running.writes.run(lambda db: db[users].get_row(user["id"])) == user
     assert await running.writes.run(lambda db: db(db[users].id > 0).count()) == 1
 
 
@@ -238,7 +238,8 @@ async def test_a_hostile_text_is_a_text_or_refused(running: Running, column: sa.
     await nothing_happened(running, len(stored))
     rows = await running.writes.run(
         lambda db: [
-            db[values].get(r.id) for r in db(db[values].id > 0).select(db[values].id, orderby=db[values].id)
+            db[values].get_row(r.id)
+            for r in db(db[values].id > 0).select(db[values].id, orderby=db[values].id)
         ]
     )
     assert [row[name] for row in rows] == stored
@@ -254,8 +255,8 @@ async def test_any_text_or_bytes_are_stored_or_refused(
 ) -> None:
     def write(db: DAL) -> Any:
         db(db[values].id > 0).delete()
-        added = db[values].add({column.name: value})
-        return db[values].get(added["id"])[column.name]
+        added = db[values].insert_row({column.name: value})
+        return db[values].get_row(added["id"])[column.name]
 
     try:
         held = await running.writes.run(write)
@@ -268,7 +269,7 @@ async def test_any_text_or_bytes_are_stored_or_refused(
 
 
 async def row_of(running: Running, **columns: Any) -> dict[str, Any]:
-    row: dict[str, Any] = await running.writes.run(lambda db: db[values].add(columns))
+    row: dict[str, Any] = await running.writes.run(lambda db: db[values].insert_row(columns))
     return row
 
 
@@ -297,7 +298,7 @@ async def test_the_database_counts(running: Running, name: str, start: Any, make
 
     def update(db: DAL) -> Any:
         assert db(db[values].id == row["id"]).update(**{name: make(db[values])}) == 1
-        return db[values].get(row["id"])[name]
+        return db[values].get_row(row["id"])[name]
 
     assert await running.writes.run(update) == end
 
@@ -318,7 +319,7 @@ async def test_what_does_not_fit_is_refused(running: Running, name: str, make: A
     row = await row_of(running, integer=5, bigint=2**40)
     with pytest.raises(BadValue):
         await running.writes.run(lambda db: db(db[values].id == row["id"]).update(**{name: make(db[values])}))
-    assert await running.writes.run(lambda db: db[values].get(row["id"])) == row
+    assert await running.writes.run(lambda db: db[values].get_row(row["id"])) == row
 
 
 @pytest.mark.parametrize(
@@ -375,8 +376,8 @@ async def test_what_the_engines_compute_each_in_its_way_is_refused(
     with pytest.raises((TypeError, SyntaxError)):
         await running.writes.run(lambda db: db[values].insert(**{field: make(db[values])}))
     with pytest.raises((TypeError, SyntaxError)):
-        await running.writes.run(lambda db: db[values].add({name: make(db[values])}))
-    assert await running.writes.run(lambda db: db[values].get(row["id"])) == row
+        await running.writes.run(lambda db: db[values].insert_row({name: make(db[values])}))
+    assert await running.writes.run(lambda db: db[values].get_row(row["id"])) == row
     await nothing_happened(running, 1)
 
 
@@ -407,8 +408,8 @@ async def test_columns_that_do_not_mix_are_not_compared(running: Running) -> Non
         lambda c: c.decimal >= c.decimal,
     ):
         assert await running.writes.run(count, make) == (0 if "bigint" in make.__code__.co_names else 1)
-    user = await running.writes.run(lambda db: db[users].add({"email": "a"}))
-    await running.writes.run(lambda db: db[items].add({"user_id": user["id"]}) and None)
+    user = await running.writes.run(lambda db: db[users].insert_row({"email": "a"}))
+    await running.writes.run(lambda db: db[items].insert_row({"user_id": user["id"]}) and None)
 
     def joined(db: DAL, make: Any) -> int:
         return int(db(make(db[items], db[users])).count())
@@ -423,7 +424,7 @@ async def test_a_row_may_be_read_to_be_changed(running: Running) -> None:
 
     def double(db: DAL) -> Any:
         locked = db(db[values].id == row["id"]).select(db[values].decimal, for_update=True).first()
-        return db[values].change(row["id"], {"decimal": locked.decimal * 2})["decimal"]
+        return db[values].update_row(row["id"], {"decimal": locked.decimal * 2})["decimal"]
 
     assert await running.writes.run(double) == Decimal("3.00")
 

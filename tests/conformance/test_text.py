@@ -105,7 +105,7 @@ async def fill(running: Running, column: sa.Column[Any], texts: Any) -> None:
     def insert(db: DAL) -> None:
         db(db[values].id > 0).delete()
         for text in texts:
-            db[values].add({column.name: text})
+            db[values].insert_row({column.name: text})
 
     await running.writes.run(insert)
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from pydal._globals import THREAD_LOCAL
 
 from dbservice import DAL, BadValue, NotFound, Row, Unavailable, logs, public, query
-from dbservice.engines import engine_of
+from dbservice.backends import backend_for
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Database, Server
@@ -43,7 +43,7 @@ ONE_VALUE = query(ValuesRow, sa.select(*public(values)).where(values.c.id == sa.
 
 async def in_both_sessions(running: Running, sql: str) -> list[Any]:
     """What a SELECT of one value answers where services read, and where they write."""
-    ((read,),) = await running.reads.plain(sql)
+    ((read,),) = await running.reads.fetch_raw(sql)
     ((written,),) = await running.writes.run(lambda db: db.executesql(sql))
     return [read, written]
 
@@ -166,7 +166,7 @@ async def test_what_an_administrator_set_changes_no_value(server: Server) -> Non
                 assert body.items() <= row.items()
                 assert (await client.get(f"/v1/values/{row['id']}")).json() == row
                 read = await running.reads.one(ONE_VALUE, id=row["id"])
-                held = await running.writes.run(lambda db: db[values].get(row["id"]))
+                held = await running.writes.run(lambda db: db[values].get_row(row["id"]))
                 assert held is not None and ValuesRow.of(held) == read
                 variable = {"mariadb": "@@tx_isolation", "mysql": "@@transaction_isolation"}.get(
                     server.engine, "current_setting('transaction_isolation')"
@@ -215,7 +215,7 @@ async def test_a_unit_leaves_no_transaction_open(server: Server, place: Settings
         await running.writes.run(lambda db: db(db[order].id > 0).count())
         with pytest.raises(ArithmeticError):
             await running.writes.run(lambda db: db(db[order].id > 0).count() / 0)
-        await running.reads.plain("SELECT count(*) FROM users")
+        await running.reads.fetch_raw("SELECT count(*) FROM users")
         assert server.query(idle_in_transaction[server.type], place.db_name) == [(0,)]
 
 
@@ -234,8 +234,8 @@ async def test_a_column_that_is_added_or_widened_disturbs_no_read(server: Server
         async with started(settings, pool=2) as running:
             row_id = await running.writes.run(lambda db: db[order].insert(group="a"))
             assert (await running.reads.one(ONE_GROUP, id=row_id)).group == "a"  # asyncpg has prepared it
-            quote = engine_of(settings).compiler().identifier_preparer.quote
-            with closing(engine_of(settings).connect()) as connection:
+            quote = backend_for(settings).dialect().identifier_preparer.quote
+            with closing(backend_for(settings).connect()) as connection:
                 cursor = connection.cursor()
                 cursor.execute(f"ALTER TABLE {quote('order')} ADD COLUMN more VARCHAR(10)")
                 assert (await running.reads.one(ONE_GROUP, id=row_id)).group == "a"
@@ -268,7 +268,7 @@ async def test_a_sqlite_file_that_may_not_be_written_is_said(tmp_path: Path) -> 
     path = tmp_path / "kept.db"
     settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(path)})
     with_tables(settings)
-    with closing(engine_of(settings).connect()) as connection:
+    with closing(backend_for(settings).connect()) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
     data = bytearray(path.read_bytes())
     data[18] = 3
@@ -298,7 +298,7 @@ async def test_booleans_are_booleans(running: Running) -> None:
         ]
 
     assert await running.writes.run(write) == [[False, True], ["yes"], ["no"]]
-    with closing(running.engine.connect()) as connection:
+    with closing(running.backend.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT email FROM users WHERE active")
         assert [tuple(row) for row in cursor.fetchall()] == [("yes",)]
@@ -358,8 +358,8 @@ async def test_an_unknown_name_is_refused_and_not_dropped(running: Running) -> N
         lambda db: db[users].insert(email="b", emial="c"),
         lambda db: db[users].bulk_insert([{"email": "b", "emial": "c"}]),
         lambda db: db[users].update_or_insert(db[users].email == "b", email="b", emial="c"),
-        lambda db: db[users].add({"email": "b", "emial": "c"}),
-        lambda db: db[users].change(user, {"emial": "c"}),
+        lambda db: db[users].insert_row({"email": "b", "emial": "c"}),
+        lambda db: db[users].update_row(user, {"emial": "c"}),
         lambda db: db(db[users].id == user).update(emial="c"),
         lambda db: db(db[users].id == user).select().first().update_record(emial="c"),
     ]
@@ -378,10 +378,10 @@ async def test_pydal_changes_no_schema(running: Running) -> None:
 async def test_names_that_pydal_keeps_for_itself_work(running: Running) -> None:
     def write(db: DAL) -> Any:
         user = db[users].insert(email="a")
-        row = db[items].add(
+        row = db[items].insert_row(
             {"user_id": user, "update_record": "x", "as_dict": "y", "select": "z", "items": "i"}
         )
-        assert db[items].get(row["id"]) == row
+        assert db[items].get_row(row["id"]) == row
         selected = db(db[items].id == row["id"]).select().first()
         return [
             selected[db[items].column(name).name] for name in ("update_record", "as_dict", "select", "items")
@@ -408,7 +408,7 @@ async def test_a_percent_sign_is_a_percent_sign(running: Running) -> None:
 async def test_a_statement_fails_at_once_when_nobody_answers(place: Settings, server: Server) -> None:
     # PyDAL's own would try five times, a second apart
     async with started(place, pool=2, connect=2) as running:
-        object.__setattr__(running.engine.settings, "db_port", 1)
+        object.__setattr__(running.backend.settings, "db_port", 1)
         async with asyncio.timeout(1.5):
             with pytest.raises(Unavailable, match="cannot be reached"):
                 await running.writes.run(lambda db: db(db[order].id > 0).count())
@@ -443,7 +443,7 @@ async def test_no_object_holds_the_password_in_the_clear(place: Settings) -> Non
 
         assert password not in await running.writes.run(look)
         assert password not in repr(
-            (vars(running), vars(running.reads), vars(running.writes), vars(running.engine))
+            (vars(running), vars(running.reads), vars(running.writes), vars(running.backend))
         )
 
 

@@ -18,7 +18,8 @@ import pytest
 from sqlalchemy import Column
 
 from dbservice import DAL, Conflict, NotFound, Unavailable
-from dbservice.engines import Fault, engine_of, mysql
+from dbservice.backends import ErrorKind, backend_for
+from dbservice.backends.mysql import connection as mysql
 from dbservice.errors import OutcomeUnknown
 from dbservice.schema import owned, service_metadata
 from dbservice.service import Running
@@ -43,7 +44,7 @@ from ..sample_service import items, users
 @pytest.fixture
 def empty(place: Settings) -> Settings:
     """The same, and nobody in it."""
-    connection = engine_of(place).connect()
+    connection = backend_for(place).connect()
     for table in ("items", "users"):
         connection.cursor().execute(f"DELETE FROM {table}")
     connection.close()
@@ -52,7 +53,7 @@ def empty(place: Settings) -> Settings:
 
 def stored(settings: Settings) -> list[str]:
     """The users that the database holds, by the driver alone."""
-    connection = engine_of(settings).connect()
+    connection = backend_for(settings).connect()
     cursor = connection.cursor()
     cursor.execute("SELECT email FROM users ORDER BY email")
     found = [email for (email,) in cursor.fetchall()]
@@ -67,13 +68,13 @@ def add(db: DAL, *emails: str) -> None:
 
 def own_session(db: DAL) -> int:
     """The connection that a unit of work runs on, as the server knows it."""
-    ask = "SELECT pg_backend_pid()" if db._engine.name == "postgresql" else "SELECT connection_id()"
+    ask = "SELECT pg_backend_pid()" if db._backend.name == "postgresql" else "SELECT connection_id()"
     return int(db.executesql(ask)[0][0])
 
 
 def provoke_error(db: DAL, code: str) -> None:
     """Make the server raise this error."""
-    if db._engine.name == "postgresql":
+    if db._backend.name == "postgresql":
         db.executesql(f"DO $$ BEGIN RAISE EXCEPTION 'provoked' USING ERRCODE = '{code}'; END $$")
     else:
         db.executesql(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'provoked'")
@@ -98,7 +99,7 @@ class Blocked:
 
 async def test_returning_commits(running: Running) -> None:
     await running.writes.run(add, "a", "b")
-    assert stored(running.engine.settings) == ["a", "b"]
+    assert stored(running.backend.settings) == ["a", "b"]
 
 
 async def test_raising_rolls_back(running: Running) -> None:
@@ -109,7 +110,7 @@ async def test_raising_rolls_back(running: Running) -> None:
     with pytest.raises(ArithmeticError, match="no"):
         await running.writes.run(add_and_fail)
     await running.writes.run(add, "b")
-    assert stored(running.engine.settings) == ["b"]
+    assert stored(running.backend.settings) == ["b"]
 
 
 async def test_what_a_unit_returns_is_answered(running: Running) -> None:
@@ -141,7 +142,7 @@ async def test_a_unit_that_would_run_later_is_refused(running: Running) -> None:
     for unit in (coroutine, generator):
         with pytest.raises(TypeError, match="a unit of work is a plain function"):
             await running.writes.run(unit)
-    assert stored(running.engine.settings) == []
+    assert stored(running.backend.settings) == []
 
 
 async def test_a_unit_that_runs_out_of_an_iterator_fails_and_does_not_hang(running: Running) -> None:
@@ -162,9 +163,9 @@ async def test_a_unit_may_not_end_its_transaction_itself(running: Running, word:
 
     with pytest.raises(RuntimeError, match="commits by returning"):
         await running.writes.run(add_and_say)
-    assert stored(running.engine.settings) == []
+    assert stored(running.backend.settings) == []
     await running.writes.run(add, "b")
-    assert stored(running.engine.settings) == ["b"]
+    assert stored(running.backend.settings) == ["b"]
 
 
 async def test_pydal_works_inside_a_unit_only(running: Running) -> None:
@@ -257,8 +258,8 @@ async def test_a_server_that_takes_no_writes_is_left_for_another(server: Server,
 async def test_an_account_with_too_many_connections_is_worth_waiting_for(place: Settings) -> None:
     if place.db_type == "mysql":
         assert (
-            engine_of(place).fault(pymysql.err.OperationalError(1226, "max_user_connections"))
-            is Fault.STARTING
+            backend_for(place).classify_error(pymysql.err.OperationalError(1226, "max_user_connections"))
+            is ErrorKind.STARTING
         )
 
 
@@ -268,9 +269,9 @@ async def test_an_abandoned_unit_frees_its_thread(running: Running) -> None:
 
     def endless(db: DAL) -> None:
         begun.set()
-        db.executesql(slow(running.engine.settings, 60))
+        db.executesql(slow(running.backend.settings, 60))
 
-    async with started(running.engine.settings, pool=2, write=0.5) as other:
+    async with started(running.backend.settings, pool=2, write=0.5) as other:
         with pytest.raises(OutcomeUnknown):
             await other.writes.run(endless)
         assert begun.is_set()
@@ -287,7 +288,7 @@ async def test_a_wait_for_a_row_ends(
 
     async with started(empty, statement=1, attempts=1) as running:
         await running.writes.run(add, "a")
-        other = engine_of(empty).connect(autocommit=False)
+        other = backend_for(empty).connect(autocommit=False)
         other.cursor().execute("UPDATE users SET note = 'theirs'")
         async with asyncio.timeout(4):
             with pytest.raises(Unavailable, match="nothing was stored"):
@@ -402,7 +403,7 @@ async def test_a_full_queue_is_told_to_come_again(migrated: Settings) -> None:
 
 async def test_a_unit_that_waits_too_long_for_its_turn_is_never_run(running: Running) -> None:
     blocked = Blocked()
-    async with started(running.engine.settings, write=0.3) as hurried:
+    async with started(running.backend.settings, write=0.3) as hurried:
         waiting = [asyncio.ensure_future(hurried.writes.run(blocked)) for _ in range(hurried.writes.size)]
         await until(lambda: blocked.running == hurried.writes.size)
         with pytest.raises(Unavailable, match="nothing was stored"):
@@ -410,18 +411,18 @@ async def test_a_unit_that_waits_too_long_for_its_turn_is_never_run(running: Run
         blocked.go.set()
         await asyncio.gather(*waiting, return_exceptions=True)
         await until(lambda: hurried.writes.in_flight == 0)
-    assert stored(running.engine.settings) == []
+    assert stored(running.backend.settings) == []
 
 
 async def test_a_unit_that_takes_too_long_may_still_be_stored_and_says_so(running: Running) -> None:
     blocked = Blocked()
-    async with started(running.engine.settings, write=0.3) as hurried:
+    async with started(running.backend.settings, write=0.3) as hurried:
         with pytest.raises(OutcomeUnknown):
             await hurried.writes.run(blocked, "a")
         assert hurried.writes.in_flight == 1  # its thread is still taken
         blocked.go.set()
         await until(lambda: hurried.writes.in_flight == 0)
-    assert stored(running.engine.settings) in ([], ["a"])
+    assert stored(running.backend.settings) in ([], ["a"])
 
 
 async def test_a_cancelled_unit_that_waits_is_never_run_one_that_runs_is_finished(running: Running) -> None:
@@ -438,17 +439,17 @@ async def test_a_cancelled_unit_that_waits_is_never_run_one_that_runs_is_finishe
     blocked.go.set()
     await until(lambda: running.writes.in_flight == 0)
     await running.writes.run(add, "later")
-    assert stored(running.engine.settings) == [*(f"begun {n}" for n in range(count)), "later"]
+    assert stored(running.backend.settings) == [*(f"begun {n}" for n in range(count)), "later"]
 
 
 async def test_stop_finishes_what_is_in_flight(running: Running) -> None:
     blocked = Blocked()
-    async with started(running.engine.settings) as stopping:
+    async with started(running.backend.settings) as stopping:
         count = 3 * stopping.writes.size
         units = [asyncio.ensure_future(stopping.writes.run(blocked, f"a{n}")) for n in range(count)]
         await until(lambda: blocked.running == stopping.writes.size)
         asyncio.get_running_loop().call_later(0.1, blocked.go.set)
-    assert stored(running.engine.settings) == [f"a{n}" for n in range(count)]
+    assert stored(running.backend.settings) == [f"a{n}" for n in range(count)]
     await asyncio.gather(*units)
     with pytest.raises(Unavailable):
         async with asyncio.timeout(1):
@@ -463,7 +464,7 @@ async def test_threads_are_bounded(running: Running) -> None:
         db(db[users].id > 0).count()
 
     await asyncio.gather(*(running.writes.run(note_thread) for _ in range(60)))
-    assert len(threads) <= running.engine.writers == running.writes.size
+    assert len(threads) <= running.backend.writers == running.writes.size
     assert threading.get_ident() not in threads
 
 
@@ -471,7 +472,7 @@ async def test_connections_are_bounded(server: Server, empty: Settings) -> None:
     most = 0
     async with started(empty, pool=5) as running:
         for _ in range(5):
-            work: list[Any] = [running.reads.plain("SELECT 1") for _ in range(20)]
+            work: list[Any] = [running.reads.fetch_raw("SELECT 1") for _ in range(20)]
             work += [running.writes.run(lambda db: db(db[users].id > 0).count()) for _ in range(20)]
             await asyncio.gather(*work)
             most = max(most, len(sessions(server, empty)))
@@ -499,7 +500,7 @@ async def test_a_second_row_with_a_unique_value_is_a_conflict(running: Running) 
         response = await client.post("/v1/users", json=body)
     assert response.status_code == 409
     detail = response.json()["detail"]
-    assert "uq_users_email" in detail or (running.engine.name == "sqlite" and "(email)" in detail)
+    assert "uq_users_email" in detail or (running.backend.name == "sqlite" and "(email)" in detail)
     assert "hush" not in response.text
 
 
@@ -507,7 +508,7 @@ async def test_a_row_that_names_nobody_is_a_conflict(running: Running) -> None:
     async with client_of(running) as client:
         response = await client.post("/v1/items", json={"user_id": 987654321, "key": "hush"})
         assert response.status_code == 409
-        assert "fk_items_user_id" in response.json()["detail"] or running.engine.name == "sqlite"
+        assert "fk_items_user_id" in response.json()["detail"] or running.backend.name == "sqlite"
         assert "987654321" not in response.text and "hush" not in response.text
         user = (await client.post("/v1/users", json={"email": "a"})).json()
         assert (await client.post("/v1/items", json={"user_id": user["id"]})).status_code == 201
@@ -522,7 +523,7 @@ async def test_a_conflict_leaves_the_connection_usable(running: Running) -> None
         with pytest.raises(Conflict):
             await running.writes.run(add, "b", "a")
     await running.writes.run(add, "c")
-    assert stored(running.engine.settings) == ["a", "c"]
+    assert stored(running.backend.settings) == ["a", "c"]
 
 
 # --- one DAL and its database
@@ -544,11 +545,11 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
 
     gc.freeze()  # what is there already need not be looked through each time
     engines = [
-        engine_of(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / name)})) for name in "ab"
+        backend_for(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / name)})) for name in "ab"
     ]
     with ThreadPoolExecutor(1) as thread:  # one that outlives them all
         for engine, name in zip(engines, "ab", strict=True):
-            sync = engine.sqlalchemy()
+            sync = engine.migrations.engine()
             tables.create_all(sync)
             sync.dispose()
             thread.submit(run, DAL(engine, tables), partial(insert, name)).result()
@@ -566,11 +567,11 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
 
 
 def test_every_fault_of_a_lost_connection_is_known_as_such(server: Server, place: Settings) -> None:
-    engine = engine_of(place)
+    engine = backend_for(place)
     connection = engine.connect()
     cursor = connection.cursor()
     kill_all(server, place)
-    faults: list[Fault] = []
+    faults: list[ErrorKind] = []
     steps: list[Callable[[], Any]] = [
         lambda: cursor.execute("SELECT 1"),  # the server's farewell
         lambda: cursor.execute("SELECT 1"),  # the driver knows
@@ -579,8 +580,8 @@ def test_every_fault_of_a_lost_connection_is_known_as_such(server: Server, place
     for step in steps:
         with pytest.raises(Exception) as raised:
             step()
-        faults.append(engine.fault(raised.value))
-    assert faults == [Fault.LOST] * 3
+        faults.append(engine.classify_error(raised.value))
+    assert faults == [ErrorKind.LOST] * 3
 
 
 async def test_items_of_a_user_are_not_touched_by_a_failed_unit(running: Running) -> None:
@@ -593,4 +594,4 @@ async def test_items_of_a_user_are_not_touched_by_a_failed_unit(running: Running
 
     with pytest.raises(Conflict):
         await running.writes.run(replace)
-    assert stored(running.engine.settings) == []
+    assert stored(running.backend.settings) == []

@@ -164,7 +164,7 @@ def test_nobody_answering_is_one_line(cli_service: CliService, run: Here, comman
 
 
 def test_from_nothing_to_a_changed_table(cli_service: CliService, run: Here) -> None:
-    where = re.escape(cli_service.engine.settings.target)
+    where = re.escape(cli_service.backend.settings.target)
 
     code, out, err = run("migrate")
     assert (code, out) == (1, "")
@@ -206,7 +206,7 @@ def test_from_nothing_to_a_changed_table(cli_service: CliService, run: Here) -> 
     assert run("migrate", "--to", "0002")[1].endswith("is at revision 0002_longer.\n")
     code, out, err = run("migrate", "--to", "base")
     assert code == 0 and re.fullmatch(rf"{where} holds no tables of demo any more\.\n", out)
-    assert migrations.reached(cli_service.service, cli_service.engine) is None
+    assert migrations.current(cli_service.service, cli_service.backend) is None
     code, out, err = run("migrate", "--to", "nonsense")
     assert (code, out) == (1, "") and re.fullmatch(r"demo: The migration stopped: .*nonsense.*\.\n", err)
 
@@ -250,7 +250,7 @@ def port() -> Iterator[int]:
 def test_serve_answers_until_it_is_told_to_stop(
     cli_service: CliService, port: int, how: str, end: signal.Signals
 ) -> None:
-    cli_service.revise("first")
+    cli_service.revision("first")
     cli_service.upgrade()
     arguments = ["--host", "127.0.0.1", "--port", str(port)] if how == "arguments" else []
     environ = {"PORT": str(port)} if how == "environment" else {"PORT": "1", "HOST": "192.0.2.1"}

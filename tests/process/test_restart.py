@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from dbservice.engines import engine_of
+from dbservice.backends import backend_for
 from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Missing, Server
@@ -49,7 +49,7 @@ router = Router("slow")
 
 @router.get("/read")
 async def slow_read(reads: Reads) -> str:
-    await reads.plain(slow(reads.engine.settings, 0.7))
+    await reads.fetch_raw(slow(reads.backend.settings, 0.7))
     return "done"
 
 
@@ -154,7 +154,7 @@ def environ_of(settings: Settings, **more: str) -> dict[str, str]:
 
 
 def stored(settings: Settings) -> set[str]:
-    connection = engine_of(settings).connect()
+    connection = backend_for(settings).connect()
     cursor = connection.cursor()
     cursor.execute("SELECT email FROM users")
     found = {email for (email,) in cursor.fetchall()}
@@ -486,7 +486,7 @@ async def test_a_failure_of_the_service_is_logged_without_values(server: Server,
     with prepared(server) as settings, Process(tmp_path, environ_of(settings)) as process:
         async with process.client() as client:
             await process.becomes(200, client)
-            connection = engine_of(settings).connect()
+            connection = backend_for(settings).connect()
             for statement in TELLTALE[server.type]:
                 connection.cursor().execute(statement)
             body = {"email": "hush@example.com", "password": "hush-hush"}

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from dbservice.engines import Engine, engine_of
+from dbservice.backends import Backend, backend_for
 from dbservice.reads import ReadPool
 from dbservice.settings import Settings
 from dbservice.startup import sentence
@@ -31,16 +31,16 @@ from ..sample_service import order
 TLS_PLEASE = struct.pack(">II", 8, 80877103)  # how PostgreSQL is asked for TLS
 
 
-async def by_databases(engine: Engine, sql: str) -> Any:
+async def by_databases(engine: Backend, sql: str) -> Any:
     pool = ReadPool(engine)
     try:
         await pool.start()
-        return (await pool.plain(sql))[0][0]
+        return (await pool.fetch_raw(sql))[0][0]
     finally:
         await pool.stop()
 
 
-async def by_the_driver_of_pydal(engine: Engine, sql: str) -> Any:
+async def by_the_driver_of_pydal(engine: Backend, sql: str) -> Any:
     def ask() -> Any:
         connection = engine.connect(statement_timeout=5)
         cursor = connection.cursor()
@@ -52,26 +52,26 @@ async def by_the_driver_of_pydal(engine: Engine, sql: str) -> Any:
     return await asyncio.to_thread(ask)
 
 
-async def by_sqlalchemy(engine: Engine, sql: str) -> Any:
+async def by_sqlalchemy(engine: Backend, sql: str) -> Any:
     def ask() -> Any:
-        with engine.sqlalchemy().connect() as connection:
+        with engine.migrations.engine().connect() as connection:
             return connection.execute(sa.text(sql)).scalar()
 
     return await asyncio.to_thread(ask)
 
 
-Library = Callable[[Engine, str], Any]
+Library = Callable[[Backend, str], Any]
 libraries = pytest.mark.parametrize("library", [by_databases, by_the_driver_of_pydal, by_sqlalchemy])
 
 
-def trusting(settings: Settings, mode: str, ca: Path | None = None, host: str | None = None) -> Engine:
+def trusting(settings: Settings, mode: str, ca: Path | None = None, host: str | None = None) -> Backend:
     changed: dict[str, Any] = {"db_ssl_mode": mode, "db_ssl_ca": ca}
     if host:
         changed |= {"db_host": host, "db_read_host": host}
-    return engine_of(settings.model_copy(update=changed))
+    return backend_for(settings.model_copy(update=changed))
 
 
-async def assert_refused(engine: Engine, library: Library, *words: str) -> None:
+async def assert_refused(engine: Backend, library: Library, *words: str) -> None:
     with pytest.raises(Exception) as raised:
         await library(engine, "SELECT 1")
     said = sentence(engine, raised.value)
@@ -147,7 +147,7 @@ class Secured:
         self.settings, self.ca, self._before = settings, ca, before
         self.version = version
 
-    async def encrypts(self, engine: Engine, library: Library) -> bool:
+    async def encrypts(self, engine: Backend, library: Library) -> bool:
         """Whether this library's connection is encrypted; it works, or this raises."""
         if self._before is not None:
             self._before.encrypted.clear()
@@ -297,11 +297,11 @@ async def test_verify_full_refuses_another_name(secured: Secured, library: Libra
 async def test_a_service_runs_over_tls(secured: Secured) -> None:
     settings = secured.settings.model_copy(update={"db_ssl_mode": "verify-full", "db_ssl_ca": secured.ca})
     async with started(settings) as running:
-        reads = [asyncio.ensure_future(running.reads.plain(slow(settings, 0.3))) for _ in range(3)]
+        reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(settings, 0.3))) for _ in range(3)]
         await asyncio.sleep(0.1)
         for read in reads:
             read.cancel()
         await asyncio.wait(reads)
         await until(lambda: running.reads.in_use == 0)
         row_id = await running.writes.run(lambda db: db[order].insert())
-        assert row_id and len(await running.reads.plain("SELECT 1")) == 1
+        assert row_id and len(await running.reads.fetch_raw("SELECT 1")) == 1

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from dbservice import Create, Page, Patch, Reads, Row, query
 from dbservice.http import Router
-from dbservice.http.routing import encode
+from dbservice.http.encoding import encode
 from dbservice.schema import AUTOMATIC, owned, public, service_metadata
 from dbservice.settings import Settings
 from dbservice.types import JSON, Integer, String

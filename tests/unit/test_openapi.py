@@ -311,7 +311,7 @@ async def test_schemathesis_finds_nothing(
     body that is not documented, nothing that is wrong and taken, no method but the documented ones."""
     service = sample_service(tmp_path)
     settings = Settings.load({**private_database.environ(), "DB_POOL_SIZE": "4", "DB_MAX_RETRIES": "0"})
-    await asyncio.to_thread(service.tables.create_all, service.engine(settings).sqlalchemy())
+    await asyncio.to_thread(service.tables.create_all, service.backend(settings).migrations.engine())
     async with service.running(settings), listening(service) as url:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dbservice import settings as module
-from dbservice.settings import VARIABLES, Settings, SettingsError, cores
+from dbservice.backends import backend_for
+from dbservice.backends import backend_for
+from dbservice.settings import VARIABLES, Settings, SettingsError, available_cpus
 
 SERVER = {"DB_TYPE": "postgresql", "DB_NAME": "app", "DB_USER": "app-rw", "DB_PASS": "geheim-1"}
 HARD = "p@ss/w:rd%1#x é"
@@ -74,7 +76,7 @@ def test_defaults() -> None:
         "127.0.0.1",
         8000,
     )
-    assert settings.db_pool_size == 2 * cores() + 1
+    assert settings.db_pool_size == 2 * available_cpus() + 1
     assert Settings.load(SERVER | {"DB_TYPE": "mysql"}).db_port == 3306
 
 
@@ -451,9 +453,11 @@ def test_reads_go_to_the_replica() -> None:
 @pytest.mark.parametrize(("size", "reads", "writes"), [(2, 1, 1), (3, 2, 1), (5, 3, 2), (1000, 500, 500)])
 def test_the_pool_is_shared_out(size: int, reads: int, writes: int) -> None:
     settings = Settings.load(SERVER | {"DB_POOL_SIZE": str(size)})
-    assert (settings.reads, settings.writes) == (reads, writes)
+    backend = backend_for(settings)
+    assert (backend.readers, backend.writers) == (reads, writes)
     settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": "x", "DB_POOL_SIZE": str(size)})
-    assert (settings.reads, settings.writes) == (size - 1, 1)
+    backend = backend_for(settings)
+    assert (backend.readers, backend.writers) == (size - 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -474,7 +478,7 @@ def test_a_containers_limit_counts(
     monkeypatch.setattr(sys, "platform", "linux")
     if limit is not None:
         (tmp_path / "cpu.max").write_text(f"{limit}\n")
-    assert cores(tmp_path / "cpu.max") == expected
+    assert available_cpus(tmp_path / "cpu.max") == expected
 
 
 def test_the_largest_machine_has_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:

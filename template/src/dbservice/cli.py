@@ -84,7 +84,7 @@ def _serve(service: "Service", options: Any) -> int:
     host, port = options.host or settings.host, options.port or settings.port
     _somebody_could_listen(host, port)
     startup.wait_for_database(
-        service.engine(settings)
+        service.backend(settings)
     )  # here, where Ctrl-C can end it, and no thread waits on
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run_server(service, settings, host, port))
@@ -144,9 +144,9 @@ class _Server(uvicorn.Server):
 
 def _migrate(service: "Service", options: Any) -> int:
     settings = _settings(migrating=True)
-    engine = service.engine(settings)
-    startup.wait_for_database(engine)
-    if migrations.expected(service) is None:
+    backend = service.backend(settings)
+    startup.wait_for_database(backend)
+    if migrations.head(service) is None:
         if service.tables.tables:
             raise StartupError(
                 'tables.py has tables and no revision makes them: run `make revision m="..."`.'
@@ -154,17 +154,17 @@ def _migrate(service: "Service", options: Any) -> int:
         print(f"{service.name} owns no tables: nothing to migrate.")
         return 0
     if options.to is None:
-        migrations.upgrade(service, engine)
+        migrations.upgrade(service, backend)
     else:
-        migrations.move(service, engine, options.to)
-    reached = migrations.reached(service, engine)
-    where = f"is at revision {reached}" if reached else f"holds no tables of {service.name} any more"
+        migrations.migrate_to(service, backend, options.to)
+    current = migrations.current(service, backend)
+    where = f"is at revision {current}" if current else f"holds no tables of {service.name} any more"
     print(f"{settings.target} {where}.")
     return 0
 
 
 def _revision(service: "Service", options: Any) -> int:
-    path = migrations.revise(service, options.message)
+    path = migrations.revision(service, options.message)
     print(
         f"Wrote {path}: read it, then `make migrate`."
         if path
@@ -174,9 +174,9 @@ def _revision(service: "Service", options: Any) -> int:
 
 
 def _check(service: "Service", options: Any) -> int:
-    engine = service.engine(_settings(migrating=True))
-    startup.wait_for_database(engine)
-    found = migrations.differences(service, engine)
+    backend = service.backend(_settings(migrating=True))
+    startup.wait_for_database(backend)
+    found = migrations.differences(service, backend)
     for difference in found:
         print(difference)
     if found:

@@ -1,15 +1,10 @@
-"""What can go wrong, in the terms of a route: each error knows its HTTP status and says one sentence."""
-
-from http import HTTPStatus
+"""What can go wrong, in the terms of a route. Which HTTP status each has stands in `http/problems.py`."""
 
 
-class Problem(Exception):
-    """An error an API client is told of, as `application/problem+json` (RFC 9457).
+class ServiceError(Exception):
+    """An error that a client is told of. `detail` is one sentence, `errors` names fields and reasons, `retry_after` is the
+    number of seconds after which a retry makes sense."""
 
-    `status` is the HTTP status, `title` its kind, `retry_after` the seconds after which trying again makes sense."""
-
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    title = "Internal error"
     retry_after: int | None = None
 
     def __init__(self, detail: str, *, errors: list[dict[str, str]] | None = None) -> None:
@@ -18,43 +13,30 @@ class Problem(Exception):
         self.errors = errors
 
 
-class NotFound(Problem):
+class NotFound(ServiceError):
     """No such row."""
 
-    status = HTTPStatus.NOT_FOUND
-    title = "Not found"
+
+class Conflict(ServiceError):
+    """Violates a unique or foreign-key constraint."""
 
 
-class Conflict(Problem):
-    """A unique or foreign key stands against it."""
-
-    status = HTTPStatus.CONFLICT
-    title = "Conflict"
-
-
-class BadValue(Problem):
+class BadValue(ServiceError):
     """A value that the column cannot hold exactly. `column` says which."""
-
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    title = "Bad value"
 
     def __init__(self, column: str, sentence: str) -> None:
         super().__init__(f"{column} {sentence}", errors=[{"field": column, "message": sentence}])
 
 
-class Unavailable(Problem):
+class Unavailable(ServiceError):
     """The database does not answer, or is too busy; nothing was stored."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    title = "Unavailable"
     retry_after = 1
 
 
-class OutcomeUnknown(Problem):
-    """The connection or the patience ended while the database was storing: it may or may not have."""
+class OutcomeUnknown(ServiceError):
+    """The connection was lost or the time limit reached during COMMIT: the write may or may not be stored."""
 
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    title = "Outcome unknown"
     retry_after = 1
 
 

@@ -15,7 +15,7 @@ QUIET = {"databases", "pydal", "pyDAL", "aiosqlite", "aiomysql", "asyncpg", "asy
 QUIET |= {"multipart", "python_multipart"}  # the bytes of a form
 UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
-OWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
+RESERVED_ATTRIBUTES = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -24,7 +24,7 @@ def configure(settings: Settings) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     handler = Stderr()
     handler.setFormatter(Json() if settings.log_format == "json" else Text())
-    handler.addFilter(harmless)
+    handler.addFilter(redact_filter)
     root = logging.getLogger()
     root.handlers = [*(each for each in root.handlers if not isinstance(each, Stderr)), handler]
     root.setLevel(level)
@@ -44,7 +44,7 @@ def access_log(settings: Settings) -> bool:
     return settings.log_level in ("debug", "info")
 
 
-def harmless(record: logging.LogRecord) -> bool:
+def redact_filter(record: logging.LogRecord) -> bool:
     if record.name == "uvicorn.access" and isinstance(record.args, tuple):
         # a query may hold what only its sender should know
         record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
@@ -96,7 +96,7 @@ def instant(record: logging.LogRecord) -> str:
 
 def extra(record: logging.LogRecord) -> dict[str, object]:
     """What the caller gave as `extra`, as JSON can write it."""
-    return {name: plain(value) for name, value in vars(record).items() if name not in OWN}
+    return {name: plain(value) for name, value in vars(record).items() if name not in RESERVED_ATTRIBUTES}
 
 
 def plain(value: object) -> object:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
 from . import logs, migrations, startup
-from .engines import Engine, engine_of
+from .backends import Backend, backend_for
 from .http.app import create_app
 from .http.metrics import Metrics
 from .limits import Limits
@@ -46,9 +46,9 @@ class Service:
             root = Path(inspect.stack()[1].filename).resolve().parents[2]
         self.migrations = root / "migrations"
 
-    def engine(self, settings: Settings) -> Engine:
+    def backend(self, settings: Settings) -> Backend:
         """The engine that the settings name, with this service's schema, name and limits."""
-        return engine_of(settings, schema=self.schema, application=self.name, limits=self.limits)
+        return backend_for(settings, schema=self.schema, application=self.name, limits=self.limits)
 
     @cached_property
     def app(self) -> FastAPI:
@@ -78,10 +78,10 @@ class Service:
         """The service, started: it waits for the database, checks the revision, opens both pools; and closes them.
 
         Raises StartupError with a sentence."""
-        engine = self.engine(settings)
-        await asyncio.to_thread(startup.wait_for_database, engine)
-        revision = await asyncio.to_thread(startup.checked_revision, self, engine)
-        running = Running(self, engine, revision)
+        backend = self.backend(settings)
+        await asyncio.to_thread(startup.wait_for_database, backend)
+        revision = await asyncio.to_thread(startup.checked_revision, self, backend)
+        running = Running(self, backend, revision)
         await startup.start_reads(running.reads)
         running.writes.start()
         self.app.state.running = running
@@ -97,10 +97,10 @@ class Service:
 class Running:
     """A started service: its engine, its pools, the revision it found, whether it is about to stop."""
 
-    def __init__(self, service: Service, engine: Engine, revision: str | None) -> None:
-        self.service, self.engine, self.revision = service, engine, revision
-        self.reads = ReadPool(engine)
-        self.writes = WritePool(engine, service.tables)
+    def __init__(self, service: Service, backend: Backend, revision: str | None) -> None:
+        self.service, self.backend, self.revision = service, backend, revision
+        self.reads = ReadPool(backend)
+        self.writes = WritePool(backend, service.tables)
         self.metrics = Metrics(self.reads, self.writes)
         self.draining = False
 
@@ -110,6 +110,6 @@ class Running:
             return "The database node is not part of its cluster."
         if self.revision is None:
             return ""
-        rows = await self.reads.plain(f"SELECT version_num FROM {self.service.version_table}")
+        rows = await self.reads.fetch_raw(f"SELECT version_num FROM {self.service.version_table}")
         found = str(rows[0][0]) if rows else None
-        return migrations.why_not(self.service, found, started=True)
+        return migrations.describe_mismatch(self.service, found, started=True)

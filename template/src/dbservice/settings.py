@@ -41,7 +41,7 @@ class SettingsError(Exception):
     """One line: each wrong variable, what it holds (never a secret) and what is allowed."""
 
 
-def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+def available_cpus(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """The cores this process may use: in a container its limit, not the machine's."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
@@ -68,7 +68,7 @@ Text = Annotated[str, AfterValidator(_text), Field(description="printable text")
 Host = Annotated[str, AfterValidator(_host), Field(description="a host's name or address, without a port")]
 Port = Annotated[int, Field(ge=1, le=65535, description="a whole number from 1 to 65535")]
 Secret = Annotated[SecretStr, Field(description="a password, here or in the file that {}_FILE names")]
-Engine = Annotated[Literal["postgresql", "mysql", "sqlite"], BeforeValidator(str.lower)]
+DatabaseType = Annotated[Literal["postgresql", "mysql", "sqlite"], BeforeValidator(str.lower)]
 SslMode = Annotated[Literal["disable", "require", "verify-full"], BeforeValidator(str.lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
 LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
@@ -81,14 +81,14 @@ class Settings(BaseSettings):
         frozen=True, alias_generator=str.upper, hide_input_in_errors=True, validate_default=False
     )
 
-    db_type: Engine = Field(description="postgresql, mysql or sqlite")
+    db_type: DatabaseType = Field(description="postgresql, mysql or sqlite")
     db_host: Host = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][0])
     db_port: Port = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][1])
     db_name: Text = Field(description="the database's name, with DB_TYPE=sqlite the path of its file")
     db_user: Text = Field(description="the account's name")
     db_pass: Secret
     db_pool_size: Annotated[int, Field(ge=2, le=1000, description="a whole number from 2 to 1000")] = Field(
-        default_factory=lambda: min(2 * cores() + 1, 1000)
+        default_factory=lambda: min(2 * available_cpus() + 1, 1000)
     )
     db_max_retries: int = Field(5, ge=0, description="a whole number, 0 or more")
     db_retry_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
@@ -168,14 +168,6 @@ class Settings(BaseSettings):
         if value and not user:
             raise ValueError("without MIGRATE_DB_USER it opens nothing")
         return value
-
-    @property
-    def writes(self) -> int:
-        return 1 if self.db_type == "sqlite" else self.db_pool_size // 2
-
-    @property
-    def reads(self) -> int:
-        return self.db_pool_size - self.writes
 
     @property
     def target(self) -> str:

@@ -1,5 +1,6 @@
 """The HTTP face: routes, problems, health, metrics. A service's routes import what they need from here."""
 
-from .routing import After, Limit, Router, RowId
+from .parameters import Cursor, PageSize, RowId
+from .routing import Router
 
-__all__ = ["After", "Limit", "Router", "RowId"]
+__all__ = ["Cursor", "PageSize", "Router", "RowId"]

@@ -9,10 +9,10 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from ..limits import Limits
-from ..types import INT64
 from . import health, problems
 from .metrics import MetricsMiddleware
-from .outermost import Outermost
+from .middleware import ErrorMiddleware
+from .openapi import restore_integer_limits, use_problems
 from .routing import Route
 
 
@@ -48,8 +48,8 @@ def create_app(
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
             schema = get_openapi(title=title, version=version, description=description, routes=app.routes)
-            _only_problems(schema)
-            _whole_limits(schema)
+            use_problems(schema)
+            restore_integer_limits(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -59,24 +59,4 @@ def create_app(
 
 class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
-        return MetricsMiddleware(Outermost(super().build_middleware_stack()))
-
-
-def _only_problems(schema: dict[str, Any]) -> None:
-    """Put our problem where FastAPI documents an error format of its own."""
-    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = problems.SCHEMA
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-
-
-def _whole_limits(schema: Any) -> None:
-    """Put whole numbers back where FastAPI keeps limits as floats: 2**63 - 1 is none."""
-    if isinstance(schema, dict):
-        for key in ("minimum", "maximum"):
-            if schema.get("type") == "integer" and isinstance(limit := schema.get(key), float):
-                schema[key] = min(int(limit), INT64)
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for each in schema:
-            _whole_limits(each)
+        return MetricsMiddleware(ErrorMiddleware(super().build_middleware_stack()))

@@ -96,7 +96,7 @@ class JSONRequest(Request):
     def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
         super().__init__(scope, self._limited)
         self._source: Any = receive  # of every server a coroutine function
-        self._left, self._patience = limits.body, limits.receive
+        self._left, self._timeout = limits.body, limits.receive
         self._deadline: float | None = None
         self._complete = False
         for name, value in scope["headers"]:
@@ -114,7 +114,7 @@ class JSONRequest(Request):
             message: Message = here.value
         else:
             if self._deadline is None:
-                self._deadline = asyncio.get_running_loop().time() + self._patience
+                self._deadline = asyncio.get_running_loop().time() + self._timeout
             try:
                 async with asyncio.timeout_at(self._deadline):
                     message = await _rest(waiting, first)

@@ -1,12 +1,13 @@
-"""`/healthz`: the process lives. `/readyz`: it can work: database, node, schema, not draining. `/metrics`: how it fares."""
+"""`/healthz`: the process lives. `/readyz`: it can work: database, node, schema, not draining. `/metrics`: Prometheus metrics."""
 
 import asyncio
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from .problems import answer
-from .routing import encode, problems
+from .encoding import encode
+from .openapi import problems
+from .problems import problem_response
 
 router = APIRouter(tags=["health"])
 
@@ -20,14 +21,14 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: Request) -> Response:
     running = request.app.state.running
     if running.draining:
-        return answer(503, "The service is stopping.", headers={"Retry-After": "1"})
+        return problem_response(503, "The service is stopping.", headers={"Retry-After": "1"})
     try:
-        async with asyncio.timeout(running.engine.limits.connect):
+        async with asyncio.timeout(running.backend.limits.connect):
             sentence = await running.not_ready()
     except Exception:
         sentence = "The database does not answer."
     if sentence:
-        return answer(503, sentence, headers={"Retry-After": "1"})
+        return problem_response(503, sentence, headers={"Retry-After": "1"})
     return Response(encode({"status": "ready", "revision": running.revision}), media_type="application/json")
 
 

@@ -29,7 +29,7 @@ Writes = Annotated[WritePool, Depends(_writes)]
 _POOLS = {Reads: "reads", Writes: "writes"}
 
 
-def supplied(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def inject_pools(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     """`endpoint`, handed its pools by us: FastAPI takes as long to solve one dependency as all other parameters."""
     signature = inspect.signature(endpoint, eval_str=True)
     pools = [

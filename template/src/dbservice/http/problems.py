@@ -10,33 +10,37 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from ..errors import Problem
+from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = {
-    "title": "Problem",
-    "description": "RFC 9457: `detail` says what was wrong; `errors`, where there are any, says where.",
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-            },
-        },
-    },
+
+_STATUS: dict[type[ServiceError], tuple[int, str]] = {
+    NotFound: (404, "Not found"),
+    Conflict: (409, "Conflict"),
+    BadValue: (422, "Bad value"),
+    Unavailable: (503, "Unavailable"),
+    OutcomeUnknown: (503, "Outcome unknown"),
 }
 
 
-def answer(
+class Problem(ServiceError):
+    """An error of the service's own: its HTTP `status` (4xx or 5xx), one sentence, and what else RFC 9457 knows."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        title: str | None = None,
+        errors: list[dict[str, str]] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(detail, errors=errors)
+        self.status, self.title, self.retry_after = status, title, retry_after
+
+
+def problem_response(
     status: int,
     detail: str,
     *,
@@ -55,16 +59,17 @@ def answer(
 def install(app: FastAPI) -> None:
     """Make `app` answer every error as a problem."""
 
-    @app.exception_handler(Problem)
-    async def problem(request: Request, error: Problem) -> Response:
+    @app.exception_handler(ServiceError)
+    async def problem(request: Request, error: ServiceError) -> Response:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
-        return answer(error.status, error.detail, title=error.title, errors=error.errors, headers=headers)
+        status, title = _status_of(error)
+        return problem_response(status, error.detail, title=title, errors=error.errors, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         errors = [_plain(each) for each in error.errors()[:_MOST]]
         detail = "; ".join(f"{each['field']} {each['message']}" for each in errors)
-        return answer(422, f"{detail}.", title="Bad value", errors=errors)
+        return problem_response(422, f"{detail}.", title="Bad value", errors=errors)
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -72,14 +77,23 @@ def install(app: FastAPI) -> None:
         if status == 405:  # the framework names the methods of one route, a resource has several
             headers["Allow"] = ", ".join(_methods(request))
         said = error.detail != HTTPStatus(status).phrase and status != 413
-        return answer(
+        return problem_response(
             status, str(error.detail) if said else _SENTENCES.get(status, f"{error.detail}."), headers=headers
         )
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         # the error's own text may hold values: the log has its kind and place (see outermost), the client neither
-        return answer(500, "The service failed; its log says where.")
+        return problem_response(500, "The service failed; its log says where.")
+
+
+def _status_of(error: ServiceError) -> tuple[int, str | None]:
+    if isinstance(error, Problem):
+        return error.status, error.title
+    for kind in type(error).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind]
+    return 500, "Internal error"
 
 
 def _methods(request: Request) -> list[str]:
@@ -99,12 +113,14 @@ _MOST = 20
 """Errors that are named; a body can hold thousands."""
 
 _TITLES = {404: "Not found", 413: "Content Too Large"}  # the second's phrase depends on the version of Python
+
 _SENTENCES = {
     404: "There is nothing at this path.",
     405: "This path does not take that method.",
     408: "The body did not come in time.",
     413: "The body is too large.",
 }
+
 _MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a field",

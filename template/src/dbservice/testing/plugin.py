@@ -128,17 +128,17 @@ def settings(database: servers.Database) -> Settings:
 @pytest.fixture(scope="session")
 def migrated(service: Service, settings: Settings) -> Settings:
     """The same, with the service's tables in it."""
-    if migrations.expected(service) is not None:
-        migrations.upgrade(service, service.engine(settings))
+    if migrations.head(service) is not None:
+        migrations.upgrade(service, service.backend(settings))
     return settings
 
 
 @pytest.fixture
 async def running(service: Service, migrated: Settings) -> AsyncIterator[Running]:
     """The service, started on the migrated database, with empty tables."""
-    engine = service.engine(migrated)
+    engine = service.backend(migrated)
     connection = engine.connect()
-    quote = engine.compiler().identifier_preparer.quote
+    quote = engine.dialect().identifier_preparer.quote
     cursor = connection.cursor()
     for table in reversed(service.tables.sorted_tables):
         for column in (c for c in table.columns for key in c.foreign_keys if key.column.table is table):
@@ -160,14 +160,14 @@ async def client(service: Service, running: Running) -> AsyncIterator[httpx.Asyn
 def migrations_are_complete(database: servers.Database) -> None:
     """Assert that the service's migrations go up, down and up again, and build exactly what `tables.py` says."""
     service = the_service(Path.cwd())
-    engine = service.engine(Settings.load(database.environ()))
-    if migrations.expected(service) is None:
+    engine = service.backend(Settings.load(database.environ()))
+    if migrations.head(service) is None:
         assert not service.tables.tables, (
             "tables.py has tables and no migration makes them: run `make revision`"
         )
         return
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the migrations do not build what tables.py says"
-    migrations.move(service, engine, "base")
+    migrations.migrate_to(service, engine, "base")
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the migrations build something else the second time"

@@ -1,6 +1,6 @@
 """What migrations need on MySQL and MariaDB, which take back no DDL: a revision that stopped half-way goes on from there.
 
-Each statement of the revision that runs is written into a table next to the version table; when the revision is at its
+Each statement of the revision that runs is to_json_form into a table next to the version table; when the revision is at its
 end the table goes. What stands in it as done is passed over, so that only what this very revision did counts: the table
 of another service with the same name is still in the way."""
 
@@ -22,7 +22,7 @@ _ALREADY = {
 }
 
 
-class _GoingOn(MySQLImpl):
+class ResumableMySQLImpl(MySQLImpl):
     """Alembic's MySQL, which remembers what an unfinished revision has done."""
 
     __dialect__ = "mysql"
@@ -43,7 +43,9 @@ class _GoingOn(MySQLImpl):
         params: Any = None,
     ) -> Any:
         def execute() -> Any:
-            return super(_GoingOn, self)._exec(construct, execution_options, multiparams, params or {})
+            return super(ResumableMySQLImpl, self)._exec(
+                construct, execution_options, multiparams, params or {}
+            )
 
         if self.as_sql or self.connection is None:
             return execute()
@@ -134,5 +136,5 @@ class _GoingOn(MySQLImpl):
         return self.connection.exec_driver_sql(sql.format(self.journal), values)
 
 
-class _GoingOnMariaDB(_GoingOn):
+class ResumableMariaDBImpl(ResumableMySQLImpl):
     __dialect__ = "mariadb"

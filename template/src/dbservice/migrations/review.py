@@ -6,9 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.operations import ops
 
-from .errors import StartupError
-from .revisions import rank
-from .types import BigInteger, Enum, Integer, Numeric, String, Text
+from ..errors import StartupError
+from ..types import BigInteger, Enum, Integer, Numeric, String, Text
+from .autogenerate import rank
 
 
 def refuse_circles(tables: sa.MetaData) -> None:

@@ -1,27 +1,24 @@
-"""Revisions as text: what differs between a database and `tables.py`, written so that it reads and works the same on
-every engine."""
+"""What differs between a database and `tables.py`, as Alembic operations in an order that every engine takes."""
 
-import importlib.util
 import json
 import re
-import subprocess
 import sys
-import textwrap
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from alembic.autogenerate import produce_migrations, render_python_code, renderers
+from alembic.autogenerate import produce_migrations
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from alembic.runtime.plugins import Plugin
 from alembic.util import PriorityDispatchResult
 
-from .types import ColumnType, Default, Enum, EnumCheck
+from ..types import ColumnType, Default, Enum, EnumCheck
+from .operations import AddCheckOp, BackfillOp
 
 PLUGIN = "dbservice.revisions"
+
 _CONTINUE = PriorityDispatchResult.CONTINUE
 
 
@@ -42,69 +39,6 @@ def changes(connection: sa.Connection, tables: sa.MetaData, **options: Any) -> o
         _sort(container, parents_first)
         _fill(container)
     return script
-
-
-def rendered(container: Any) -> str:
-    """The operations as Python, indented as the body of a function."""
-    if container.is_empty():
-        return "pass"
-    text = render_python_code(container, render_as_batch=True, render_item=_render)
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("# ###")]
-    return (
-        "\n".join(lines)
-        .replace(", schema=None)", ")")
-        .replace("Identity(always=False)", "Identity()")
-        .strip()
-    )
-
-
-def write(
-    path: Path, message: str, before: str | None, script: ops.MigrationScript, notes: list[str]
-) -> None:
-    """Write the file of a revision whose id is the file's name; `notes` say what to know before it runs."""
-    up, down = (rendered(each) for each in (script.upgrade_ops, script.downgrade_ops))
-    own = "\nfrom dbservice import types\n" if re.search(r"\btypes\.", up + down) else ""
-    alchemy = "import sqlalchemy as sa\n" if re.search(r"\bsa\.", up + down) else ""
-    about = _in_docstring(" ".join(message.split()))
-    said = "".join(f"\n{_in_docstring(textwrap.fill(f'It {note}.', 100))}\n" for note in notes)
-    text = _FILE.format(
-        about=about, revision=path.stem, before=before, revises=f" {before}" if before else "", own=own,
-        alchemy=alchemy, up=up, down=down, notes=said,
-    )  # fmt: skip
-    path.write_text(text, encoding="utf-8")
-    if importlib.util.find_spec("ruff"):  # a tool of development: `make check` is content right away
-        for words in (["check", "--fix-only"], ["format"]):
-            subprocess.run([sys.executable, "-m", "ruff", *words, "--quiet", path], check=False)
-
-
-def _in_docstring(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-_FILE = '''"""{about}
-
-Revision ID: {revision}
-Revises:{revises}
-{notes}"""
-
-{alchemy}from alembic import op
-{own}
-revision = {revision!r}
-down_revision = {before!r}
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    {up}
-
-
-def downgrade() -> None:
-    {down}
-'''
-
-
-# --- the order of the operations
 
 
 def _sort(container: Any, parents_first: list[str]) -> None:
@@ -154,7 +88,7 @@ def _fill(container: Any) -> None:
                 continue
             if not isinstance(value, Default):
                 continue
-            fills.append(_Fill(each.table_name, each.column_name, value))
+            fills.append(BackfillOp(each.table_name, each.column_name, value))
             last.append(
                 ops.AlterColumnOp(
                     each.table_name,
@@ -174,26 +108,6 @@ def _fill(container: Any) -> None:
             at = container.ops.index(table)
             then = ops.ModifyTableOps(table.table_name, last)
             container.ops[at : at + 1] = [*([table] if table.ops else []), *fills, then]
-
-
-class _Fill(ops.MigrateOperation):
-    """An UPDATE that puts the default where a column is empty."""
-
-    def __init__(self, table: str, column: str, default: Default) -> None:
-        self.table, self.column, self.default = table, column, default
-
-
-@renderers.dispatch_for(_Fill)
-def _render_fill(_: AutogenContext, fill: _Fill) -> str:
-    column, default = fill.column, fill.default
-    return (
-        f"op.execute(sa.table({fill.table!r}, sa.column({column!r})).update()"
-        f".where(sa.column({column!r}).is_(None))"
-        f".values({{{column!r}: types.{default.column!r}.default({default.written!r})}}))"
-    )
-
-
-# --- what Alembic does not compare
 
 
 def setup(plugin: Plugin) -> None:
@@ -229,8 +143,8 @@ def _compare_checks(
     if existing is None or declared is None:
         return _CONTINUE
     checks = [each for each in declared.constraints if isinstance(each, EnumCheck)]
-    new = {_name(context, name, each.column_name): each for each in checks}
-    names = {_name(context, name, each.name): each.name for each in existing.columns}
+    new = {_check_name(context, name, each.column_name): each for each in checks}
+    names = {_check_name(context, name, each.name): each.name for each in existing.columns}
     assert context.inspector is not None
     for each in context.inspector.get_check_constraints(name):
         if (old_name := each["name"]) not in names or not old_name:
@@ -239,73 +153,17 @@ def _compare_checks(
         if old_name in new and set(new[old_name].column_type.values) == set(old.values):
             del new[old_name]
         else:
-            modify.ops.append(_AddCheck(old_name, name, names[old_name], old).reverse())
+            modify.ops.append(AddCheckOp(old_name, name, names[old_name], old).reverse())
     for new_name, check in new.items():
-        modify.ops.append(_AddCheck(new_name, name, check.column_name, check.column_type))
+        modify.ops.append(AddCheckOp(new_name, name, check.column_name, check.column_type))
     return _CONTINUE
 
 
-def _name(context: AutogenContext, table: str, column: str) -> str:
+def _check_name(context: AutogenContext, table: str, column: str) -> str:
     assert context.dialect is not None
     check = sa.CheckConstraint("", name=sa.schema.conv(f"ck_{table}_{column}"))
     # shortened where the engine's names are, and not quoted
     return str(context.dialect.identifier_preparer.format_constraint(check, _alembic_quote=False))
-
-
-class _AddCheck(ops.CreateCheckConstraintOp):
-    """A CHECK of an enum column."""
-
-    def __init__(self, name: str, table: str, column: str, column_type: Enum) -> None:
-        super().__init__(name, table, column_type.check_constraint(column).sqltext)
-        self.column, self.column_type = column, column_type
-
-    def reverse(self) -> "_DropCheck":
-        return _DropCheck(self)
-
-
-class _DropCheck(ops.DropConstraintOp):
-    def __init__(self, added: _AddCheck) -> None:
-        super().__init__(added.constraint_name, added.table_name, type_="check", _reverse=added)
-        self.added = added
-
-    def reverse(self) -> _AddCheck:
-        return self.added
-
-
-@renderers.dispatch_for(_AddCheck)
-def _render_check(_: AutogenContext, operation: _AddCheck) -> str:
-    name = f"batch_op.f({str(operation.constraint_name)!r})"
-    condition = f"types.{operation.column_type!r}.check_constraint({operation.column!r}).sqltext"
-    return f"batch_op.create_check_constraint({name}, {condition})"
-
-
-@renderers.dispatch_for(_DropCheck)
-def _render_drop(_: AutogenContext, operation: _DropCheck) -> str:
-    return f"batch_op.drop_constraint(batch_op.f({str(operation.constraint_name)!r}), type_='check')"
-
-
-def _render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
-    """Our types and defaults by their own names, so that a revision reads the same on every engine."""
-    if kind == "type" and isinstance(thing, ColumnType):
-        return f"types.{thing!r}"
-    if kind == "check" and (found := _enum_of(thing)):
-        column, enum = found
-        name = f"ck_{thing.table.name}_{column}"
-        return f"types.{enum!r}.check_constraint({column!r}, name=op.f({name!r}))"
-    thing = getattr(thing, "arg", thing)
-    if kind == "server_default" and isinstance(thing, Default):
-        return f"types.{thing.column!r}.default({thing.written!r})"
-    return False
-
-
-def _enum_of(check: Any) -> tuple[str, Enum] | None:
-    """The column that the CHECK is for, as declared or as read back."""
-    if isinstance(check, EnumCheck):
-        return check.column_name, check.column_type
-    for column in check.table.columns:
-        if check.name == f"ck_{check.table.name}_{column.name}" and isinstance(column.type, Enum):
-            return column.name, column.type
-    return None
 
 
 Plugin.setup_plugin_from_module(sys.modules[__name__], PLUGIN)

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.functions import FunctionElement
 
-from . import types as t
-from .types import ColumnType
+from .. import types as t
+from ..types import ColumnType
 
 FOLDS = "the engines do not fold the same letters: keep the folded text in a column of its own"
 
@@ -52,7 +52,7 @@ _LIKE, _FOLD = (
 )
 
 
-def refuse_differences(statement: sa.SelectBase) -> None:
+def check_portable(statement: sa.SelectBase) -> None:
     """Raise TypeError where `statement` asks for what some engine would answer with another value."""
     for element in visitors.iterate(statement):
         match element:

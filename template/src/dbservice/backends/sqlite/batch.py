@@ -1,5 +1,4 @@
-"""What migrations need on SQLite, where altering a table means copying it: our types and defaults are read back, values
-are converted, ids stay used, foreign keys are checked at the end."""
+"""Altering a table on SQLite means copying it: our types and defaults are read back, values are converted."""
 
 import json
 import re
@@ -14,10 +13,11 @@ import sqlalchemy as sa
 from alembic.ddl.sqlite import SQLiteImpl
 from sqlalchemy.dialects.sqlite import pysqlite
 
-from .. import types as t
-from ..types import ColumnType, Default
+from ... import types as t
+from ...types import ColumnType, Default
 
 _DIALECT = pysqlite.dialect()
+
 _PLAIN: tuple[ColumnType, ...] = (
     *(t.Integer(), t.BigInteger(), t.Boolean(), t.Float(), t.Text(), t.Date()),
     *(t.Time(), t.Timestamp(), t.JSON(), t.Uuid(), t.Binary()),
@@ -29,49 +29,7 @@ def _by_name() -> dict[str, ColumnType]:
     return {column_type.compile(dialect=_DIALECT): column_type for column_type in _PLAIN}
 
 
-def prepare(engine: sa.Engine) -> None:
-    """Make `engine` one for migrations."""
-    sa.event.listen(engine, "connect", _connected)
-    sa.event.listen(engine, "begin", _remember_ids)
-    sa.event.listen(engine, "commit", _before_commit)
-    sa.event.listen(engine, "handle_error", _say_which)
-
-
-def _connected(connection: Any, _: Any) -> None:
-    # a table is dropped when its copy is there: nothing may follow its foreign keys in between
-    connection.execute("PRAGMA foreign_keys=OFF")
-    connection.create_function("dbservice_converted", 4, _converted, deterministic=True)
-
-
-def _remember_ids(connection: sa.Connection) -> None:
-    connection.info["ids"] = _ids(connection)
-
-
-def _before_commit(connection: sa.Connection) -> None:
-    used = _ids(connection)
-    for table, last in connection.info.pop("ids", {}).items():
-        if used.get(table, 0) < last and sa.inspect(connection).has_table(table):
-            connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
-            connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
-    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone():
-        raise sqlite3.IntegrityError(
-            f"FOREIGN KEY constraint failed: row {broken[1]} of {broken[0]} names a row of {broken[2]} that is not there"
-        )
-
-
-def _ids(connection: sa.Connection) -> dict[str, int]:
-    """The highest id that each table has ever given."""
-    sql = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
-    if not connection.exec_driver_sql(sql).fetchone():
-        return {}
-    rows = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
-    return {name: last for name, last in rows}
-
-
-# --- what stands in a table
-
-
-def of_declared(words: str) -> ColumnType | None:
+def type_from_declaration(words: str) -> ColumnType | None:
     """The column type that SQLite's declaration stands for; an enum is a string here."""
     found = re.fullmatch(r"(VARCHAR|NUMERIC)\((\d+)(?:, (\d+))?\)", words)
     if not found:
@@ -91,15 +49,15 @@ def _default(column_type: ColumnType, stored: Any) -> sa.DefaultClause | None:
     if stored is None:
         return None
     value = column_type.process_result_value(stored, _DIALECT)
-    return sa.DefaultClause(Default(column_type, value, written(value)))
+    return sa.DefaultClause(Default(column_type, value, to_json_form(value)))
 
 
-def written(value: Any) -> Any:
+def to_json_form(value: Any) -> Any:
     """A Python value as the API's JSON writes it."""
     return msgspec.to_builtins(value, enc_hook=str)
 
 
-class _Copying(SQLiteImpl):
+class TypedSQLiteImpl(SQLiteImpl):
     """Alembic's SQLite, which knows our types: it reads them back, and converts what a value means."""
 
     __dialect__ = "sqlite"
@@ -114,7 +72,7 @@ class _Copying(SQLiteImpl):
         if column["primary_key"] and declared == "INTEGER":
             column["type"], column["identity"] = t.Id(), {}
             table.dialect_options["sqlite"]["autoincrement"] = True
-        elif (found := of_declared(declared)) is None:
+        elif (found := type_from_declaration(declared)) is None:
             super().autogen_column_reflect(inspector, table, column)
         else:
             if isinstance(found, t.String):
@@ -142,29 +100,29 @@ _refused: dict[int, str] = {}
 """Why a value is not converted, by thread: of what a function raises SQLite says only that it did."""
 
 
-def _say_which(context: sa.ExceptionContext) -> BaseException | None:
+def explain_conversion_error(context: sa.ExceptionContext) -> BaseException | None:
     said = _refused.pop(threading.get_ident(), None)
     if not said or "user-defined function" not in str(context.original_exception):
         return None
     return sa.exc.IntegrityError(context.statement, None, sqlite3.IntegrityError(said), hide_parameters=True)
 
 
-def _converted(value: Any, old_name: str, new_name: str, column: str) -> Any:
+def convert_value(value: Any, old_name: str, new_name: str, column: str) -> Any:
     try:
         return _as_new_type(value, old_name, new_name)
     except ValueError as error:
         _refused[threading.get_ident()] = (
-            f"{column} holds a value that {of_declared(new_name)!r} does not take: {error}"
+            f"{column} holds a value that {type_from_declaration(new_name)!r} does not take: {error}"
         )
         raise
 
 
 def _as_new_type(value: Any, old_name: str, new_name: str) -> Any:
-    old, new = of_declared(old_name), of_declared(new_name)
+    old, new = type_from_declaration(old_name), type_from_declaration(new_name)
     if value is None or old is None or new is None:
         return value
     meant = old.process_result_value(value, _DIALECT)
-    plain = written(meant)
+    plain = to_json_form(meant)
     try:
         converted = new.from_json(plain)
     except ValueError:

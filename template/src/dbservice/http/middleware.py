@@ -1,15 +1,15 @@
-"""Around the whole application: HEAD, refusals that the framework writes as plain text, exceptions nobody foresaw."""
+"""Around the whole application: HEAD, plain-text refusals of the framework, unhandled exceptions."""
 
 import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .problems import answer
+from .problems import problem_response
 
 logger = logging.getLogger("dbservice.http")
 
 
-class Outermost:
+class ErrorMiddleware:
     """HEAD is GET without the body; a 413 in plain text becomes a problem; an exception is logged without its words."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -29,7 +29,7 @@ class Outermost:
                 headers = dict(message["headers"])
                 replaced = headers.get(b"content-type", b"").startswith(b"text/plain")
                 if replaced:
-                    await answer(413, "The body is too large.")(scope, receive, send)
+                    await problem_response(413, "The body is too large.")(scope, receive, send)
             if message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
                 if scope["method"] == "HEAD":
@@ -40,7 +40,7 @@ class Outermost:
         try:
             await self.app(inner, receive, sent)
         except Exception as error:
-            failure = bare(error)
+            failure = redacted_exception(error)
         if "route" in inner:
             scope["route"] = inner["route"]
         if failure and complete:  # the client has its 500 by now
@@ -50,13 +50,13 @@ class Outermost:
             raise failure
 
 
-def bare(error: BaseException, depth: int = 8) -> BaseException:
+def redacted_exception(error: BaseException, depth: int = 8) -> BaseException:
     """An exception of the same name, place and causes, without its words: they may hold values, and those secrets."""
     kind = type(error)
     about = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
     copy: BaseException = type(kind.__name__, (Exception,), about)()
     if depth:
-        copy.__cause__ = error.__cause__ and bare(error.__cause__, depth - 1)
-        copy.__context__ = error.__context__ and bare(error.__context__, depth - 1)
+        copy.__cause__ = error.__cause__ and redacted_exception(error.__cause__, depth - 1)
+        copy.__context__ = error.__context__ and redacted_exception(error.__context__, depth - 1)
     copy.__suppress_context__ = error.__suppress_context__
     return copy.with_traceback(error.__traceback__)

@@ -1,0 +1,24 @@
+"""Everything that differs between engines: one folder each, behind `interface.Backend`."""
+
+from ..limits import Limits
+from ..settings import Settings
+from .interface import Backend, ErrorKind
+from .mysql import MySQL
+from .postgresql import PostgreSQL
+from .sqlite import SQLite
+
+BACKENDS: dict[str, type[Backend]] = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite}
+"""By the value of DB_TYPE."""
+
+__all__ = ["BACKENDS", "Backend", "ErrorKind", "backend_for"]
+
+
+def backend_for(
+    settings: Settings,
+    *,
+    schema: str = "public",
+    application: str = "dbservice",
+    limits: Limits | None = None,
+) -> Backend:
+    """The backend that the settings name, ready to hand out URLs and options for the three libraries."""
+    return BACKENDS[settings.db_type](settings, schema=schema, application=application, limits=limits)

@@ -1,0 +1,41 @@
+"""aiomysql with what it lacks: no plain-text password to a server without TLS, no warnings in the log, exact bytes."""
+
+from typing import Any
+
+import aiomysql
+import pymysql
+from pymysql.constants import CLIENT
+
+
+class HexBytes:
+    """Bytes on their way through aiomysql, whose own way of writing them is not PyMySQL's any more."""
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+    def __bytes__(self) -> bytes:  # what SQLAlchemy gives PyMySQL
+        return self.value
+
+
+class Cursor(aiomysql.Cursor):  # type: ignore[misc]
+    """aiomysql's cursor, which by itself asks for warnings and logs them, and with them what columns hold."""
+
+    async def _show_warnings(self, conn: Any) -> None:
+        pass
+
+
+class _Connection(aiomysql.Connection):  # type: ignore[misc]
+    """aiomysql's connection, which by itself sends the password in plain text to who offers no TLS."""
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise no_tls_error()
+        await super()._request_authentication()
+
+
+def no_tls_error() -> Exception:
+    return pymysql.err.OperationalError(3159, "the server offers no TLS, and DB_SSL_MODE asks for it")
+
+
+pymysql.converters.encoders[HexBytes] = lambda value, mapping=None: f"x'{value.value.hex()}'"
+aiomysql.connection.Connection = _Connection  # what its pool makes

@@ -1,0 +1,84 @@
+"""What the exceptions of PyMySQL and aiomysql mean."""
+
+import re
+import ssl
+
+import pymysql
+from pymysql.constants import CR, ER
+
+from ..interface import ErrorKind
+
+_ERROR_KINDS = {
+    ER.DUP_ENTRY: ErrorKind.DUPLICATE,
+    ER.NO_REFERENCED_ROW: ErrorKind.REFERENCE,
+    ER.NO_REFERENCED_ROW_2: ErrorKind.REFERENCE,
+    ER.ROW_IS_REFERENCED: ErrorKind.REFERENCE,
+    ER.ROW_IS_REFERENCED_2: ErrorKind.REFERENCE,
+    ER.BAD_NULL_ERROR: ErrorKind.VALUE,
+    ER.NO_DEFAULT_FOR_FIELD: ErrorKind.VALUE,
+    ER.DATA_TOO_LONG: ErrorKind.VALUE,
+    ER.WARN_DATA_OUT_OF_RANGE: ErrorKind.VALUE,
+    ER.WARN_DATA_TRUNCATED: ErrorKind.VALUE,
+    ER.TRUNCATED_WRONG_VALUE: ErrorKind.VALUE,
+    1690: ErrorKind.VALUE,  # DATA_OUT_OF_RANGE
+    1366: ErrorKind.VALUE,  # TRUNCATED_WRONG_VALUE_FOR_FIELD
+    3819: ErrorKind.VALUE,  # CHECK on MySQL
+    4025: ErrorKind.VALUE,  # CHECK on MariaDB
+    ER.LOCK_DEADLOCK: ErrorKind.RETRY,  # also Galera's certification
+    ER.LOCK_WAIT_TIMEOUT: ErrorKind.RETRY,
+    1290: ErrorKind.READ_ONLY,  # the server runs with --read-only
+    1792: ErrorKind.READ_ONLY,  # the transaction is
+    1836: ErrorKind.READ_ONLY,  # the server is
+    1317: ErrorKind.TIMEOUT,  # somebody ended the statement
+    3024: ErrorKind.TIMEOUT,  # max_execution_time on MySQL
+    1969: ErrorKind.TIMEOUT,  # max_statement_time on MariaDB
+    ER.ACCESS_DENIED_ERROR: ErrorKind.DENIED,
+    ER.DBACCESS_DENIED_ERROR: ErrorKind.MISSING,  # what an account that may not see every database is told
+    1698: ErrorKind.DENIED,
+    ER.BAD_DB_ERROR: ErrorKind.MISSING,
+    ER.CON_COUNT_ERROR: ErrorKind.STARTING,
+    1203: ErrorKind.STARTING,  # the account has as many connections as it may have
+    1226: ErrorKind.STARTING,
+    1180: ErrorKind.LOST,  # an error in the middle of COMMIT: nobody can say whether it is stored
+    1047: ErrorKind.LOST,  # a Galera node that is not in the cluster
+    1053: ErrorKind.LOST,  # server shutdown in progress
+    1927: ErrorKind.LOST,  # connection was killed
+    3159: ErrorKind.OTHER,  # the server wants TLS
+    CR.CR_CONN_HOST_ERROR: ErrorKind.STARTING,
+    CR.CR_CONNECTION_ERROR: ErrorKind.STARTING,
+    CR.CR_SERVER_GONE_ERROR: ErrorKind.LOST,
+    CR.CR_SERVER_LOST: ErrorKind.LOST,
+}
+
+
+def classify_error(error: BaseException) -> ErrorKind:
+    """What a driver's exception means."""
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else None
+    if isinstance(error, pymysql.err.MySQLError):
+        refused = isinstance(error.__cause__, ssl.SSLError) or "certificate" in str(error).lower()
+        if code == CR.CR_CONN_HOST_ERROR and refused:
+            return ErrorKind.OTHER
+        if code in _ERROR_KINDS:
+            return _ERROR_KINDS[code]
+        if isinstance(error, pymysql.err.DataError):
+            return ErrorKind.VALUE
+        return (
+            ErrorKind.LOST if isinstance(error, pymysql.err.InterfaceError) or code == 0 else ErrorKind.OTHER
+        )
+    if isinstance(error, OSError | EOFError):
+        return ErrorKind.LOST
+    # aiomysql raises a bare RuntimeError when the connection is closed under it
+    return ErrorKind.LOST if isinstance(error, RuntimeError) and "losed" in str(error) else ErrorKind.OTHER
+
+
+def constraint_name(error: BaseException) -> str:
+    """The constraint or column that `error` names; empty when it does not say."""
+    text = str(error.args[1]) if len(error.args) > 1 else ""
+    # at its end: before that stands the value, which may say so too
+    if found := re.search(r"for key '([^']*)'\Z", text):
+        return found[1].rpartition(".")[2]
+    if found := re.search(r"CONSTRAINT `([^`]*)`", text) or re.search(
+        r"Column '([^']*)' cannot be null", text
+    ):
+        return found[1]
+    return ""

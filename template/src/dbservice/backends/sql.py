@@ -1,0 +1,40 @@
+"""SQL text that the backends share."""
+
+import string
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy.sql.compiler import IdentifierPreparer
+
+from ..settings import Settings
+
+# Every name is quoted: SQLAlchemy's lists of reserved words are incomplete, and an engine's next version reserves more.
+IdentifierPreparer.illegal_initial_characters = set(string.printable)
+
+
+class ExactLike:
+    """Mixed into SQLAlchemy's compiler: without `escape=`, LIKE takes a backslash for a backslash, as SQLite does."""
+
+    no_escape = " ESCAPE ''"
+
+    def visit_like_op_binary(self, *binary: Any, **options: Any) -> str:
+        return self._plain("visit_like_op_binary", *binary, **options)
+
+    def visit_not_like_op_binary(self, *binary: Any, **options: Any) -> str:
+        return self._plain("visit_not_like_op_binary", *binary, **options)
+
+    def _plain(self, visit: str, binary: Any, *operator: Any, **options: Any) -> str:
+        sql: str = getattr(super(), visit)(binary, *operator, **options)
+        return sql if binary.modifiers.get("escape") is not None else sql + self.no_escape
+
+
+def read_url(scheme: str, settings: Settings, password: str) -> str:
+    """The URL of the server that reads go to, any character quoted."""
+    host = f"[{settings.db_read_host}]" if ":" in settings.db_read_host else settings.db_read_host
+    account = f"{quote(settings.db_user, safe='')}:{quote(password, safe='')}"
+    return f"{scheme}://{account}@{host}:{settings.db_read_port}/{quote(settings.db_name, safe='')}"
+
+
+def quoted(text: str) -> str:
+    """A string literal for a session without backslash escapes; every engine's sessions here are."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,83 @@
+"""Connections to SQLite: sqlite3 for writes and migrations, aiosqlite for reads."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import pysqlite
+
+from ..interface import Backend
+from .codec import SQLiteCodec
+from .errors import classify_error, constraint_name
+from .functions import Connection
+from .migrations import SQLiteMigrations
+
+
+class SQLite(Backend):
+    name = "sqlite"
+    adapter = "dbservice_sqlite:sqlite3"
+    begin = "BEGIN IMMEDIATE"  # waits for the lock; a plain BEGIN fails at the first write instead
+    codec = SQLiteCodec()
+    classify_error = staticmethod(classify_error)
+    constraint_name = staticmethod(constraint_name)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.migrations = SQLiteMigrations(self)
+
+    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+        path = Path(self.settings.db_name)
+        if path.is_dir() or not path.parent.is_dir():
+            raise sqlite3.OperationalError("unable to open database file")
+        connection = sqlite3.connect(
+            path,
+            timeout=self.limits.connect,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=Connection,
+        )
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
+        return connection
+
+    def interrupt(self, connection: Any) -> None:
+        connection.interrupt()
+
+    @property
+    def writers(self) -> int:
+        return 1  # SQLite has one writer at a time
+
+    def read_url(self) -> str:
+        # quoted twice: once for the file: URI, once for `databases`
+        return "sqlite:///" + quote("file:" + quote(os.path.abspath(self.settings.db_name))) + "?mode=ro"
+
+    def read_options(self) -> dict[str, Any]:
+        return {
+            "uri": True,
+            "timeout": self.limits.connect,
+            "check_same_thread": False,
+            "factory": Connection,
+        }
+
+    def dialect(self) -> sa.Dialect:
+        return pysqlite.dialect(paramstyle="qmark")
+
+    async def init_connection(self, raw: Any) -> None:
+        await raw.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
+
+    async def fetch(
+        self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
+    ) -> Sequence[Sequence[Any]]:
+        async with asyncio.timeout(limit):
+            rows: Sequence[Sequence[Any]] = await raw.execute_fetchall(sql, tuple(arguments))
+        return rows
+
+    async def terminate(self, raw: Any) -> None:
+        await raw.interrupt()

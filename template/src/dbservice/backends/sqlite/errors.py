@@ -1,0 +1,35 @@
+"""What the exceptions of sqlite3 and aiosqlite mean."""
+
+import sqlite3
+
+from ..interface import ErrorKind
+
+
+def classify_error(error: BaseException) -> ErrorKind:
+    """What a driver's exception means."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        return ErrorKind.DUPLICATE
+    if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        return ErrorKind.REFERENCE
+    if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
+        return ErrorKind.VALUE
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ErrorKind.RETRY
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return ErrorKind.TIMEOUT
+    if "unable to open database file" in str(error):
+        return ErrorKind.MISSING
+    if "user-defined function raised exception" in str(error):
+        return ErrorKind.VALUE
+    return (
+        ErrorKind.LOST
+        if isinstance(error, ValueError) and "no active connection" in str(error)
+        else ErrorKind.OTHER
+    )
+
+
+def constraint_name(error: BaseException) -> str:
+    """The constraint or column that `error` names; empty when it does not say."""
+    _, _, columns = str(error).partition("constraint failed: ")
+    return columns.partition(".")[2].partition(",")[0] if "." in columns else columns

@@ -1,0 +1,74 @@
+"""Migrations on SQLite: one runner by a file lock, ids stay used, foreign keys are checked at the end."""
+
+import fcntl
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..interface import Migrations
+from .batch import convert_value, explain_conversion_error
+
+
+class SQLiteMigrations(Migrations):
+    drivername = "sqlite+pysqlite"
+
+    def engine(self) -> sa.Engine:
+        engine = super().engine()
+        # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(engine, "connect", _connected)
+        sa.event.listen(engine, "begin", _remember_ids)
+        sa.event.listen(engine, "commit", _before_commit)
+        sa.event.listen(engine, "handle_error", explain_conversion_error)
+        return engine
+
+    @contextmanager
+    def lock(self, name: str, timeout: float) -> Iterator[None]:
+        path = Path(f"{self.backend.settings.db_name}.lock")
+        deadline = time.monotonic() + timeout
+        with path.open("a") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError from None
+                    time.sleep(0.05)
+            yield
+
+
+def _connected(connection: Any, _: Any) -> None:
+    # a table is dropped when its copy is there: nothing may follow its foreign keys in between
+    connection.execute("PRAGMA foreign_keys=OFF")
+    connection.create_function("dbservice_converted", 4, convert_value, deterministic=True)
+
+
+def _remember_ids(connection: sa.Connection) -> None:
+    connection.info["ids"] = _ids(connection)
+
+
+def _before_commit(connection: sa.Connection) -> None:
+    used = _ids(connection)
+    for table, last in connection.info.pop("ids", {}).items():
+        if used.get(table, 0) < last and sa.inspect(connection).has_table(table):
+            connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
+            connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
+    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone():
+        raise sqlite3.IntegrityError(
+            f"FOREIGN KEY constraint failed: row {broken[1]} of {broken[0]} names a row of {broken[2]} that is not there"
+        )
+
+
+def _ids(connection: sa.Connection) -> dict[str, int]:
+    """The highest id that each table has ever given."""
+    sql = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
+    if not connection.exec_driver_sql(sql).fetchone():
+        return {}
+    rows = connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+    return {name: last for name, last in rows}

@@ -1,0 +1,100 @@
+"""The OpenAPI document: problems instead of FastAPI's own errors, exact limits, the shape of rows."""
+
+import functools
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel, create_model
+
+from ..models import Page, Row
+from ..types import INT64
+
+_DESCRIPTIONS = {
+    404: "There is no such row.",
+    408: "The body was not received in time.",
+    409: "Violates a unique or foreign-key constraint.",
+    413: "The body is too large.",
+    422: "A value is invalid.",
+    503: "The database is away or too busy; Retry-After says when to try again.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` for these statuses."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    return {
+        status: {"description": _DESCRIPTIONS[status], "content": content}
+        | ({"headers": retry} if status == 503 else {})
+        for status in statuses
+    }
+
+
+def use_problems(schema: dict[str, Any]) -> None:
+    """Put our problem where FastAPI documents an error format of its own."""
+    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = SCHEMA
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+
+
+def restore_integer_limits(schema: Any) -> None:
+    """Put whole numbers back where FastAPI keeps limits as floats: 2**63 - 1 is none."""
+    if isinstance(schema, dict):
+        for key in ("minimum", "maximum"):
+            if schema.get("type") == "integer" and isinstance(limit := schema.get(key), float):
+                schema[key] = min(int(limit), INT64)
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            restore_integer_limits(each)
+
+
+def response_model(answer: Any) -> Any:
+    """The pydantic model of what an endpoint answers; None where that is FastAPI's business."""
+    if typing.get_origin(answer) in (typing.Union, types.UnionType):
+        some = [each for each in typing.get_args(answer) if each is not type(None)]
+        optional: Any = response_model(some[0]) if len(some) == 1 else None
+        return None if optional is None else optional | None
+    kind, row = typing.get_origin(answer), next(iter(typing.get_args(answer)), answer)
+    if not (isinstance(row, type) and issubclass(row, Row)):
+        return None
+    if kind is Page:
+        return _page_model(row)
+    model: Any = _row_model(row)
+    return {None: model, list: list[model]}.get(kind)
+
+
+@functools.cache
+def _row_model(row: type[Row]) -> type[BaseModel]:
+    return row.documented()
+
+
+@functools.cache
+def _page_model(row: type[Row]) -> type[BaseModel]:
+    items: Any = list[_row_model(row)]  # type: ignore[misc]
+    fields: dict[str, Any] = {"items": (items, ...), "next": (int | None, ...)}
+    return create_model(f"{row.__name__}Page", __doc__=Page.__doc__, **fields)
+
+
+SCHEMA = {
+    "title": "Problem",
+    "description": "RFC 9457: `detail` says what was wrong; `errors`, where there are any, says where.",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}

@@ -1,0 +1,18 @@
+"""Alembic for a service that shares its database: its own version table, only its own tables, one runner at a time."""
+
+from .commands import differences, migrate_to, revision, upgrade
+from .environment import Owner, run
+from .status import current, describe_mismatch, head, read_version
+
+__all__ = [
+    "Owner",
+    "current",
+    "describe_mismatch",
+    "differences",
+    "head",
+    "migrate_to",
+    "read_version",
+    "revision",
+    "run",
+    "upgrade",
+]

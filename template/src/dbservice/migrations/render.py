@@ -1,0 +1,122 @@
+"""Operations as the text of a revision, which reads and works the same on every engine."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, Literal
+
+from alembic.autogenerate import render_python_code, renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import ops
+
+from ..types import ColumnType, Default, Enum, EnumCheck
+from .operations import AddCheckOp, BackfillOp, DropCheckOp
+
+
+def rendered(container: Any) -> str:
+    """The operations as Python, indented as the body of a function."""
+    if container.is_empty():
+        return "pass"
+    text = render_python_code(container, render_as_batch=True, render_item=_render)
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("# ###")]
+    return (
+        "\n".join(lines)
+        .replace(", schema=None)", ")")
+        .replace("Identity(always=False)", "Identity()")
+        .strip()
+    )
+
+
+def write(
+    path: Path, message: str, before: str | None, script: ops.MigrationScript, notes: list[str]
+) -> None:
+    """Write the file of a revision whose id is the file's name; `notes` say what to know before it runs."""
+    up, down = (rendered(each) for each in (script.upgrade_ops, script.downgrade_ops))
+    own = "\nfrom dbservice import types\n" if re.search(r"\btypes\.", up + down) else ""
+    alchemy = "import sqlalchemy as sa\n" if re.search(r"\bsa\.", up + down) else ""
+    about = _in_docstring(" ".join(message.split()))
+    said = "".join(f"\n{_in_docstring(textwrap.fill(f'It {note}.', 100))}\n" for note in notes)
+    text = _FILE.format(
+        about=about, revision=path.stem, before=before, revises=f" {before}" if before else "", own=own,
+        alchemy=alchemy, up=up, down=down, notes=said,
+    )  # fmt: skip
+    path.write_text(text, encoding="utf-8")
+    if importlib.util.find_spec("ruff"):  # a tool of development: `make check` is content right away
+        for words in (["check", "--fix-only"], ["format"]):
+            subprocess.run([sys.executable, "-m", "ruff", *words, "--quiet", path], check=False)
+
+
+def _in_docstring(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+_FILE = '''"""{about}
+
+Revision ID: {revision}
+Revises:{revises}
+{notes}"""
+
+{alchemy}from alembic import op
+{own}
+revision = {revision!r}
+down_revision = {before!r}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    {up}
+
+
+def downgrade() -> None:
+    {down}
+'''
+
+
+@renderers.dispatch_for(BackfillOp)
+def _render_fill(_: AutogenContext, fill: BackfillOp) -> str:
+    column, default = fill.column, fill.default
+    return (
+        f"op.execute(sa.table({fill.table!r}, sa.column({column!r})).update()"
+        f".where(sa.column({column!r}).is_(None))"
+        f".values({{{column!r}: types.{default.column!r}.default({default.written!r})}}))"
+    )
+
+
+@renderers.dispatch_for(AddCheckOp)
+def _render_check(_: AutogenContext, operation: AddCheckOp) -> str:
+    name = f"batch_op.f({str(operation.constraint_name)!r})"
+    condition = f"types.{operation.column_type!r}.check_constraint({operation.column!r}).sqltext"
+    return f"batch_op.create_check_constraint({name}, {condition})"
+
+
+@renderers.dispatch_for(DropCheckOp)
+def _render_drop(_: AutogenContext, operation: DropCheckOp) -> str:
+    return f"batch_op.drop_constraint(batch_op.f({str(operation.constraint_name)!r}), type_='check')"
+
+
+def _render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
+    """Our types and defaults by their own names, so that a revision reads the same on every engine."""
+    if kind == "type" and isinstance(thing, ColumnType):
+        return f"types.{thing!r}"
+    if kind == "check" and (found := _enum_of(thing)):
+        column, enum = found
+        name = f"ck_{thing.table.name}_{column}"
+        return f"types.{enum!r}.check_constraint({column!r}, name=op.f({name!r}))"
+    thing = getattr(thing, "arg", thing)
+    if kind == "server_default" and isinstance(thing, Default):
+        return f"types.{thing.column!r}.default({thing.written!r})"
+    return False
+
+
+def _enum_of(check: Any) -> tuple[str, Enum] | None:
+    """The column that the CHECK is for, as declared or as read back."""
+    if isinstance(check, EnumCheck):
+        return check.column_name, check.column_type
+    for column in check.table.columns:
+        if check.name == f"ck_{check.table.name}_{column.name}" and isinstance(column.type, Enum):
+            return column.name, column.type
+    return None

@@ -1,0 +1,81 @@
+"""Which revision the database is at, and whether this code can work with it."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+
+from ..backends.interface import Backend
+from ..errors import StartupError
+from .environment import Owner, connected, first_line, script_directory
+
+
+def head(service: Owner) -> str | None:
+    """The revision this code was written for; None when there are no revisions."""
+    versions = service.migrations / "versions"
+    if not versions.is_dir() or not any(versions.glob("*.py")):
+        return None
+    return script_directory(service).get_current_head()
+
+
+def current(service: Owner, backend: Backend) -> str | None:
+    """The revision that the database is at; None when it holds none of the service's tables."""
+    with connected(service, backend) as connection:
+        return _revision(service, connection)
+
+
+def describe_mismatch(service: Owner, found: str | None, *, started: bool = False) -> str:
+    """Why this code cannot work with the database's revision `found`, in a sentence; empty when it can.
+
+    A service that has `started` goes on when a newer deployment has moved the database on: migrations come first, and
+    the old version serves until the new one is ready."""
+    script = script_directory(service)
+    wanted = script.get_current_head()
+    if found == wanted:
+        return ""
+    if found is None:
+        return f"The database has no tables of {service.name} yet: run `make migrate` first."
+    if found in {revision.revision for revision in script.walk_revisions()}:
+        return f"The database is at revision {found}, this code needs {wanted}: run `make migrate` first."
+    if started:
+        return ""
+    return f"The database is at revision {found}, which this code does not know: deploy the code that it belongs to."
+
+
+def read_version(service: Owner, connection: Any) -> str | None:
+    """The revision in the version table, read over a DB-API connection; None when there is no such table or no row.
+
+    Raises StartupError when the table cannot be read."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(f"SELECT version_num FROM {service.version_table}")
+        row = cursor.fetchone()
+    except Exception as error:
+        if _is_no_table(error):
+            return None
+        said = first_line(error.args[-1] if error.args else error)
+        raise StartupError(
+            f"Cannot read the table {service.version_table}, the database said: {said}: let the account of DB_USER read it."
+        ) from error
+    return str(row[0]) if row else None
+
+
+def _is_no_table(error: Exception) -> bool:
+    """Whether a driver says that the table is not there: PostgreSQL, MySQL and MariaDB by a code, SQLite in words."""
+    code = getattr(error, "pgcode", None) or next(iter(error.args), None)
+    return code in ("42P01", 1146) or str(code).startswith("no such table")
+
+
+def _revision(service: Owner, connection: sa.Connection) -> str | None:
+    options = {"version_table": service.version_table}
+    found = MigrationContext.configure(connection, opts=options).get_current_revision()
+    connection.rollback()
+    return found
+
+
+def known_revision(service: Owner, connection: sa.Connection) -> str | None:
+    """The same, which the code must know. Raises StartupError."""
+    found = _revision(service, connection)
+    if found and found not in {each.revision for each in script_directory(service).walk_revisions()}:
+        raise StartupError(describe_mismatch(service, found))
+    return found

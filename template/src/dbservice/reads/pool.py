@@ -1,0 +1,216 @@
+"""The read pool: compiled statements, run on a bounded set of held `databases` connections.
+
+Each slot holds one `databases` connection open, so a read costs neither a checkout nor a reset. Readers wait first come,
+first served. The slot of a connection that was cancelled, timed out or lost is released when that connection is closed:
+no slot is ever lost, and the server never has more connections than slots. `transaction()` and `iterate()` of `databases`
+are never used: they leak."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from databases import Database
+
+from ..backends.interface import Backend, ErrorKind
+from ..errors import BadValue, NotFound, Unavailable
+from ..models import Page, Row
+from .query import Query
+
+R = TypeVar("R", bound=Row)
+logger = logging.getLogger(__name__)
+
+
+class _Slot:
+    """One place in the pool: a `databases` connection, entered, or none yet."""
+
+    def __init__(self) -> None:
+        self.connection: Any = None
+        self.raw: Any = None
+        self.opening: asyncio.Future[None] | None = None
+
+
+class ReadPool:
+    """Runs queries, at most `settings.reads` at a time. Used by routes as `reads: Reads`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.size = backend.readers
+        self._database = Database(backend.read_url(), **backend.read_options())
+        self._waiting: deque[asyncio.Future[_Slot]] = deque()
+        self._free = [_Slot() for _ in range(self.size)]
+        self._renewing: set[asyncio.Future[None]] = set()
+
+    async def start(self) -> None:
+        """Make the pool usable and prove it with one connection. Raises the driver's exception; may be called again."""
+        await self._database.connect()
+        slot = self._free[-1]
+        try:
+            await self._open(slot)
+            await self.backend.fetch(slot.raw, "SELECT 1", (), self.backend.limits.statement)
+        except BaseException:
+            await self._close(slot)
+            raise
+
+    async def stop(self) -> None:
+        """Let the reads that run come to their end, then close every connection."""
+        limits = self.backend.limits
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.statement + limits.connect):
+                for _ in range(self.size):
+                    slot = self._free.pop() if self._free else await self._acquire(None)
+                    await self._close(slot)
+        with contextlib.suppress(TimeoutError):  # `databases` would wait for ever for a read that still runs
+            async with asyncio.timeout(limits.connect):
+                await self._database.disconnect()
+
+    @property
+    def in_use(self) -> int:
+        """Slots that a read holds now."""
+        return self.size - len(self._free)
+
+    async def one(self, query: Query[R], **values: Any) -> R:
+        """The one row. Raises NotFound when there is none; of several, the first."""
+        row = await self.first(query, **values)
+        if row is None:
+            raise NotFound("There is no such row.")
+        return row
+
+    async def first(self, query: Query[R], **values: Any) -> R | None:
+        """The first row, or None."""
+        rows = await self.all(query, **values)
+        return rows[0] if rows else None
+
+    async def all(self, query: Query[R], **values: Any) -> list[R]:
+        """Every row of the answer: give the statement a limit."""
+        compiled = query.for_backend(self.backend)
+        records = await self._run(compiled.sql, compiled.arguments(values))
+        return compiled.rows(query.row, records)
+
+    async def page(self, query: Query[R], *, limit: int, **values: Any) -> Page[R]:
+        """A page of `limit` rows of a query whose parameter `limit` bounds it and whose first column is the key it is
+        ordered by; `next` is the key to go on after, or None at the end."""
+        rows = await self.all(query, limit=limit + 1, **values)
+        if len(rows) <= limit:
+            return Page(rows, None)
+        del rows[limit:]
+        return Page(rows, getattr(rows[-1], query.row.__struct_fields__[0]))
+
+    async def fetch_raw(self, sql: str) -> Sequence[Sequence[Any]]:
+        """The rows of a fixed statement without parameters, as the driver gives them."""
+        return await self._run(sql, ())
+
+    async def healthy(self) -> bool:
+        """Whether the database answers and its node takes work."""
+        return self.backend.healthy(await self._run(self.backend.health_statement, ()))
+
+    async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        slot = self._free.pop() if self._free else await self._acquire(self.backend.limits.acquire)
+        limit = self.backend.limits.statement
+        fresh = slot.raw is None
+        try:
+            if fresh:
+                await self._open(slot)
+            try:
+                rows = await self.backend.fetch(slot.raw, sql, arguments, limit)
+            except Exception as error:
+                # a held connection whose server went away while nobody looked: a read may simply be run again
+                if (
+                    fresh
+                    or isinstance(error, TimeoutError)
+                    or self.backend.classify_error(error) is not ErrorKind.LOST
+                ):
+                    raise
+                await self._close(slot)
+                await self._open(slot)
+                rows = await self.backend.fetch(slot.raw, sql, arguments, limit)
+        except BaseException as error:
+            # whatever state the driver is in, the next reader gets a new connection
+            task = asyncio.ensure_future(self._renew(slot))
+            self._renewing.add(task)
+            task.add_done_callback(self._renewing.discard)
+            if isinstance(error, Exception) and (problem := self._problem(error)) is not error:
+                raise problem from error
+            raise
+        self._release(slot)
+        return rows
+
+    async def _acquire(self, seconds: float | None) -> _Slot:
+        """The next slot that comes free, first come, first served. Raises Unavailable after so long."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[_Slot] = loop.create_future()
+        self._waiting.append(turn)
+        timeout_handle = loop.call_later(seconds, _give_up, turn) if seconds is not None else None
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._release(turn.result())  # it came in the same moment
+            raise
+        finally:
+            if timeout_handle is not None:
+                timeout_handle.cancel()
+
+    def _release(self, slot: _Slot) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(slot)
+                return
+        self._free.append(slot)
+
+    def _problem(self, error: Exception) -> Exception:
+        if isinstance(error, TimeoutError):
+            return Unavailable("The database took too long to answer.")
+        match self.backend.classify_error(error):
+            case ErrorKind.VALUE:
+                return BadValue("a parameter", "does not fit its column")
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY:
+                return error
+            case kind:
+                logger.warning("read failed: %s (%s)", kind.value, type(error).__name__)
+                return Unavailable(
+                    "The database does not answer."
+                    if kind is not ErrorKind.TIMEOUT
+                    else "The database took too long to answer."
+                )
+
+    async def _open(self, slot: _Slot) -> None:
+        # `databases` keeps one connection per task: a task of its own gives this slot one of its own
+        async def enter() -> None:
+            async with asyncio.timeout(self.backend.limits.connect):
+                slot.connection = await self._database.connection().__aenter__()
+                slot.raw = slot.connection.raw_connection
+                await self.backend.init_connection(slot.raw)
+
+        slot.opening = asyncio.ensure_future(enter())
+        await asyncio.shield(slot.opening)  # who is cancelled here leaves nothing half open
+
+    async def _renew(self, slot: _Slot) -> None:
+        try:
+            if slot.opening is not None:
+                await asyncio.wait([slot.opening])
+            await self._close(slot)
+        finally:
+            self._release(_Slot())
+
+    async def _close(self, slot: _Slot) -> None:
+        if slot.connection is not None:
+            try:
+                async with asyncio.timeout(self.backend.limits.connect):
+                    await self.backend.terminate(slot.raw)
+            except Exception as error:
+                logger.warning("a read connection did not close cleanly: %s", type(error).__name__)
+            try:
+                async with asyncio.timeout(self.backend.limits.connect):
+                    await slot.connection.__aexit__()
+            except Exception as error:
+                logger.warning("a read connection was not given back cleanly: %s", type(error).__name__)
+        slot.connection = slot.raw = None
+
+
+def _give_up(turn: "asyncio.Future[_Slot]") -> None:
+    if not turn.done():
+        turn.set_exception(Unavailable("Too many reads are waiting for a connection."))

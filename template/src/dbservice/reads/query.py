@@ -1,0 +1,114 @@
+"""A SELECT that routes run: checked once, compiled once per backend."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from ..backends.interface import Backend, Convert
+from ..errors import BadValue
+from ..models import Row
+from ..types import BigInteger, ColumnType, Integer
+from .portability import check_portable
+
+R = TypeVar("R", bound=Row)
+Encoder = tuple[str, Any, Callable[[Any], Any] | None, Callable[[Any], Any] | None]
+
+
+class Query(Generic[R]):
+    """A SELECT and the row it answers; `query` makes one. Compiled at its first use with an engine, then never again."""
+
+    def __init__(self, row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> None:
+        names = [column.key for column in statement.selected_columns]
+        if tuple(names) != row.columns():
+            raise TypeError(
+                f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}"
+            )
+        check_portable(statement)
+        self.row, self.statement = row, statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def for_backend(self, backend: Backend) -> "_Compiled":
+        return self._compiled.get(backend.name) or self._compiled.setdefault(
+            backend.name, _Compiled(self.statement, backend)
+        )
+
+
+def query(row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> Query[R]:
+    """A read that routes run: `statement` selects the columns of `row`, in its order; parameters are `bindparam`s.
+
+    Raises TypeError where the columns differ, or where the engines would not compute the statement alike."""
+    return Query(row, statement)
+
+
+class _Compiled:
+    def __init__(self, statement: sa.Select[*tuple[Any, ...]], backend: Backend) -> None:
+        compiled = statement.compile(dialect=backend.dialect())
+        self.sql = str(compiled)
+        assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
+        self._encoders: list[Encoder] = []
+        self.names = set()
+        for name in compiled.positiontup or ():
+            bind = compiled.binds[name]
+            if bind.expanding:
+                raise TypeError("an IN list has no fixed text: use several queries, or a join")
+            if bind.required:
+                self.names.add(bind.key)
+            column_type = bind.type if isinstance(bind.type, ColumnType) else None
+            encode = backend.codec.to_driver(column_type) if column_type else None
+            check = column_type.parameter if column_type else None
+            self._encoders.append((bind.key, bind.effective_value, check, encode))
+        decoders = ((i, _decoder(column, backend)) for i, column in enumerate(statement.selected_columns))
+        self._decoders = [(i, decode) for i, decode in decoders if decode is not None]
+
+    def arguments(self, values: dict[str, Any]) -> list[Any]:
+        """The driver's arguments, in order. Raises TypeError for a missing or unknown name, BadValue for a bad value."""
+        if values.keys() != self.names:
+            raise TypeError(f"the query takes {sorted(self.names)}, not {sorted(values)}")
+        arguments = []
+        for key, fixed, check, encode in self._encoders:
+            value = values.get(key, fixed)
+            if check is not None and value is not None:
+                try:
+                    value = check(value)  # MySQL would take 0 for equal to almost every string
+                except ValueError as error:
+                    raise BadValue(key, str(error)) from None
+                if encode is not None:
+                    value = encode(value)
+            arguments.append(value)
+        return arguments
+
+    def rows(self, row: type[R], records: Sequence[Sequence[Any]]) -> list[R]:
+        if not self._decoders:
+            return [row(*record) for record in records]
+        answer = []
+        for record in records:
+            values = list(record)
+            for i, decode in self._decoders:
+                if values[i] is not None:
+                    values[i] = decode(values[i])
+            answer.append(row(*values))
+        return answer
+
+
+def _decoder(column: sa.ColumnElement[Any], backend: Backend) -> Convert | None:
+    """What makes the driver's value of a selected column the Python value; of what is computed, drivers answer whole
+    numbers and truth in types of their own."""
+    column_type = column.type
+    decode = backend.codec.from_driver(column_type) if isinstance(column_type, ColumnType) else None
+    while isinstance(column, sa.Label):
+        column = column.element
+    if isinstance(column, sa.Column):
+        return decode
+    if isinstance(column_type, sa.Boolean):
+        return bool
+    if not isinstance(column_type, Integer | BigInteger | sa.Integer):
+        return decode
+
+    def whole(value: Any) -> int:
+        value = decode(value) if decode else value
+        if isinstance(value, float):  # SQLite's, of what 64 bits do not hold
+            raise BadValue("a computed value", "is a whole number of more than 64 bits")
+        return int(value)
+
+    return whole

@@ -1,0 +1,162 @@
+"""The write path: units of work on a bounded set of threads, each with its own connection of the one DAL.
+
+A unit of work is a plain function of the DAL: it commits by returning and rolls back by raising. The whole unit is run
+again where the engine says that it was rolled back (deadlock, conflict between nodes) or the connection was lost before
+anything could be committed; never when the outcome is unknown."""
+
+import asyncio
+import contextvars
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+from ..backends.interface import Backend
+from ..errors import OutcomeUnknown, Unavailable
+from .pydal.dal import DAL
+from .unit import run_unit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class _Job:
+    """One unit of work on its way: taken by a thread, or given up by who waits for it, whichever comes first."""
+
+    __slots__ = (
+        "abandoned",
+        "arguments",
+        "claimed",
+        "context",
+        "function",
+        "future",
+        "lock",
+        "loop",
+        "thread",
+    )
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> None:
+        self.function, self.arguments = function, (arguments, keywords)
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.context = contextvars.copy_context()
+        self.claimed = threading.Lock()
+        self.lock = threading.Lock()
+        self.thread: int | None = None
+        self.abandoned = False
+
+    def claim(self) -> bool:
+        """Whether the caller is the first to ask."""
+        return self.claimed.acquire(blocking=False)
+
+
+class WritePool:
+    """Runs units of work, at most `backend.writers` at a time. Used by routes as `writes: Writes`."""
+
+    def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
+        self.backend = backend
+        self.size = backend.writers
+        self.db = DAL(backend, metadata)
+        self._limit = self.size * backend.limits.queue + self.size
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self.in_flight = 0
+
+    def start(self) -> None:
+        """Start the threads; each opens its connection with its first unit of work."""
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"writes-{i}", daemon=True) for i in range(self.size)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def stop(self) -> None:
+        """Finish what is in flight, then close every connection."""
+        threads, self._threads = self._threads, []
+        for _ in threads:
+            self._queue.put(None)
+        deadline = time.monotonic() + self.backend.limits.drain
+        for thread in threads:
+            await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+
+    async def run(self, function: Callable[Concatenate[DAL, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function(db, *args)` as one unit of work on a thread, and answer what it returns.
+
+        Raises what it raises; Conflict, BadValue for what the database refuses; Unavailable when nothing was stored
+        because the database is away or too busy; OutcomeUnknown when nobody can say."""
+        if not self._threads:
+            raise Unavailable("The service is stopping; nothing was stored.")
+        if self.in_flight >= self._limit:
+            raise Unavailable("Too many writes are waiting.")
+        job = _Job(function, args, kwargs)
+        self.in_flight += 1
+        timeout_handle = job.loop.call_later(self.backend.limits.write, self._expire, job)
+        self._queue.put(job)
+        try:
+            result: T = await job.future
+            return result
+        except asyncio.CancelledError:
+            if job.claim():
+                self.in_flight -= 1
+            elif job.future.done() and not job.future.cancelled():
+                job.future.exception()  # seen: nobody waits for it any more
+            raise
+        finally:
+            timeout_handle.cancel()
+
+    def _expire(self, job: _Job) -> None:
+        if job.claim():
+            self.in_flight -= 1
+            job.future.set_exception(
+                Unavailable("The write waited too long for its turn; nothing was stored.")
+            )
+        elif not job.future.done():
+            self._abandon(job)
+            job.future.set_exception(
+                OutcomeUnknown("The write takes too long; it may still be stored: look before trying again.")
+            )
+
+    def _abandon(self, job: _Job) -> None:
+        # a server that hangs must not keep the thread: without its connection the unit fails, and is not tried again
+        with job.lock:
+            job.abandoned = True
+            if job.thread is not None:
+                self.db.interrupt_connection(job.thread)
+
+    def _finish(self, job: _Job, result: Any, error: BaseException | None) -> None:
+        self.in_flight -= 1
+        if job.future.done():
+            if error is not None:
+                logger.warning("a unit of work nobody waits for any more failed: %s", type(error).__name__)
+        elif error is not None:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+
+    # --- on the threads
+
+    def _serve(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if not job.claim():
+                continue
+            job.thread = threading.get_ident()
+            result, error = None, None
+            try:
+                result = job.context.run(run_unit, self.db, job)
+            except BaseException as raised:
+                error = raised
+            with job.lock:
+                job.thread = None
+            try:
+                job.loop.call_soon_threadsafe(self._finish, job, result, error)
+            except RuntimeError:
+                logger.warning("a unit of work ended after its event loop")
+            del job, result, error
+        self.db.drop_connection()

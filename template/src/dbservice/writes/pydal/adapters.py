@@ -1,0 +1,191 @@
+"""PyDAL's adapters: connections and literals come from the backend, and SQL given as text is refused."""
+
+import itertools
+import threading
+from typing import Any
+
+from pydal._globals import THREAD_LOCAL
+from pydal.adapters import adapters
+from pydal.adapters.mysql import MySQL as MySQLAdapter
+from pydal.adapters.postgres import PostgrePsyco
+from pydal.adapters.sqlite import SQLite as SQLiteAdapter
+from pydal.objects import Expression, Field, Query
+
+from ...backends.sql import quoted
+from .checks import as_list, check_expression, operation, refuse_folding, refuse_sql
+from .fields import ANY_TEXT, ID, ColumnField, checked
+
+numbers = itertools.count()
+
+
+class BackendAdapter:
+    """Mixed into PyDAL's adapters: connections come from the engine, a unit of work opens itself with its first
+    statement, and its end is checked."""
+
+    check_active_connection = (
+        False  # a lost connection shows at the first statement; no SELECT 1 is needed to tell
+    )
+    db: Any  # the DAL
+    _number: int
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        self = super().__new__(cls)
+        # PyDAL finds a thread's connection by id(self), which a later adapter may get again
+        self._number = next(numbers)
+        return self
+
+    def _initialize_(self) -> None:
+        self.folder = ""  # and no URI is read: the engine knows where to connect
+        for name in ("lower", "upper", "ilike"):
+            setattr(self.dialect, name, refuse_folding)  # type: ignore[attr-defined]
+
+    @property
+    def _connection_uname_(self) -> str:
+        return f"_dbservice_connection_{self._number}"
+
+    @property
+    def _cursors_uname_(self) -> str:
+        return f"_dbservice_cursor_{self._number}"
+
+    def connector(self) -> Any:
+        backend = self.db._backend
+        connection = backend.connect(statement_timeout=backend.limits.statement)
+        self.db._connections[threading.get_ident()] = connection
+        return connection
+
+    def after_connection(self) -> None:
+        pass  # the engine has set the session up; PyDAL's own words would wipe strict mode
+
+    def adapt(self, value: Any) -> str:
+        return quoted(checked("a text", ANY_TEXT, str(value)))
+
+    def _config_json(self) -> None:
+        pass
+
+    def represent(self, obj: Any, field_type: Any) -> str:
+        if field_type == "id" and obj is not None and not isinstance(obj, Expression):
+            obj = checked("id", ID, obj)  # int() takes more than whole numbers
+        text: str = super().represent(obj, field_type)  # type: ignore[misc]
+        return text
+
+    def _expand(self, expression: Any, field_type: Any = None, *args: Any, **kwargs: Any) -> str:
+        if isinstance(expression, Expression) and isinstance(expression.type, ColumnField):
+            check_expression(expression, field_type)
+        if isinstance(expression, Expression) and operation(expression) in ("extract", "epoch"):
+            raise TypeError("the engines do not take times apart alike: take it from the value in Python")
+        if isinstance(expression, Query) and operation(expression) == "belongs":
+            refuse_sql("belongs()", expression.second)
+        text: str = super()._expand(expression, field_type, *args, **kwargs)  # type: ignore[misc]
+        return text
+
+    def expand_all(self, fields: Any, tables: Any) -> Any:
+        for field in fields:
+            refuse_sql("select", field)
+        return super().expand_all(fields, tables)  # type: ignore[misc]
+
+    def _select_wcols(self, query: Any, fields: Any, *args: Any, **attributes: Any) -> Any:
+        if attributes.get("orderby"):
+            attributes["orderby"] = [self._ordered(each) for each in as_list(attributes["orderby"])]
+        for name in ("orderby", "groupby", "having"):
+            for given in as_list(attributes.get(name)):
+                refuse_sql(name, given)
+        return super()._select_wcols(query, fields, *args, **attributes)  # type: ignore[misc]
+
+    def _ordered(self, given: Any) -> Any:
+        return given
+
+    def _insert(self, table: Any, fields: Any) -> str:
+        for field, value in fields:
+            if isinstance(value, Expression):
+                raise TypeError(f"{field.name}: an insert takes values, not expressions")
+        sql: str = super()._insert(table, fields)  # type: ignore[misc]
+        return sql
+
+    def _update(self, table: Any, query: Any, fields: Any) -> str:
+        fields = [(f, self._computed(table, f, v) if isinstance(v, Expression) else v) for f, v in fields]
+        sql: str = super()._update(table, query, fields)  # type: ignore[misc]
+        return sql
+
+    def _computed(self, table: Any, field: Any, value: Any) -> Any:
+        # the database would round, cut or convert, each engine in its own way: it only counts, and copies
+        kind = field.type
+        if isinstance(value, Field) and isinstance(kind, ColumnField) and kind.same_as(value.type):
+            return value
+        if not isinstance(kind, ColumnField) or not kind.is_whole or not kind.comparable_with(value.type):
+            raise TypeError(f"{field.name}: an update computes whole numbers only; compute it in Python")
+        sql = self._expand(value, kind, query_env={"current_scope": [table._tablename]})
+        return Expression(self.db, self.db._backend.codec.computed(kind.column_type, sql))
+
+    def insert_row(self, table: Any, columns: str, literals: str) -> int:
+        """What PyDAL's `insert` does once its values are literals; the id of the new row."""
+        self.execute(self.dialect.insert(table._rname, columns, literals))  # type: ignore[attr-defined]
+        return int(self.lastrowid(table))  # type: ignore[attr-defined]
+
+    def held_connection(self) -> Any:
+        return getattr(THREAD_LOCAL, self._connection_uname_, None)
+
+    def execute(self, command: str, *arguments: Any, **options: Any) -> Any:
+        unit, backend = self.db._unit, self.db._backend
+        if not unit.running:
+            raise RuntimeError("PyDAL runs inside a unit of work only: give the function to `writes.run`")
+        self.get_connection()  # type: ignore[attr-defined]
+        cursor = self.cursor  # type: ignore[attr-defined]
+        if not unit.begun:
+            unit.begun = True
+            if backend.pipeline_begin:
+                return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
+            cursor.execute(backend.begin)
+        return cursor.execute(command, *arguments, **options)
+
+
+@adapters.register_for("dbservice_postgresql:psycopg2")
+class PostgreSQLAdapter(BackendAdapter, PostgrePsyco):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._last_insert = None
+        super().__init__(*args, **kwargs)
+
+    def insert_row(self, table: Any, columns: str, literals: str) -> int:
+        self.execute(self.dialect.insert(table._rname, columns, literals, table._id._rname))
+        return int(self.cursor.fetchone()[0])
+
+    def _ordered(self, given: Any) -> Any:
+        """With NULL as the least of all values, as it is elsewhere."""
+        if not isinstance(given, Expression):
+            return given
+        op = operation(given)
+        if op == "comma":
+            return Expression(
+                self.db, self.dialect.comma, self._ordered(given.first), self._ordered(given.second)
+            )
+        if isinstance(given, Field) and (given.notnull or given.type == "id"):
+            return given
+        return Expression(self.db, self._nulls_last if op == "invert" else self._nulls_first, given)
+
+    def _nulls_first(self, given: Any, query_env: Any = None) -> str:
+        return f"{self.expand(given, query_env=query_env or {})} NULLS FIRST"
+
+    def _nulls_last(self, given: Any, query_env: Any = None) -> str:
+        return f"{self.expand(given, query_env=query_env or {})} NULLS LAST"
+
+
+@adapters.register_for("dbservice_mysql:pymysql")
+class MySQLFamilyAdapter(BackendAdapter, MySQLAdapter):  # type: ignore[misc]
+    def _initialize_(self) -> None:
+        super()._initialize_()
+        self.dialect.length = lambda text, query_env={}: f"CHAR_LENGTH({self.expand(text)})"  # not in bytes
+
+
+@adapters.register_for("dbservice_sqlite:sqlite3")
+class SQLiteFileAdapter(BackendAdapter, SQLiteAdapter):  # type: ignore[misc]
+    def after_connection(self) -> None:
+        self._register_extract()
+        self._register_regexp()
+
+    def select(self, query: Any, fields: Any, attributes: Any) -> Any:
+        # a unit of work holds SQLite's only lock already, and PyDAL's own begins a second transaction
+        attributes.pop("for_update", None)
+        return super(SQLiteAdapter, self).select(query, fields, attributes)
+
+    def delete(self, table: Any, query: Any) -> Any:
+        # PyDAL's own deletes row by row what the database's foreign keys look after
+        return super(SQLiteAdapter, self).delete(table, query)

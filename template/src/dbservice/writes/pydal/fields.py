@@ -1,0 +1,71 @@
+"""The PyDAL type of one column: its literal and its Python value come from the backend."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from pydal.helpers.classes import SQLCustomType
+
+from ...backends.interface import Backend
+from ...errors import BadValue
+from ...types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
+
+
+class ColumnField(SQLCustomType):  # type: ignore[misc]
+    """The type of one column: its literal and its Python value come from the engine."""
+
+    def __init__(self, column: sa.Column[Any], backend: Backend) -> None:
+        column_type = column.type
+        assert isinstance(column_type, ColumnType)
+        literal, name = backend.codec.literal, column.name
+        self.is_whole = isinstance(column_type, Integer | BigInteger)
+        # drivers answer a sum of whole numbers as a decimal
+        decode = backend.codec.from_sync_driver(column_type) or (int if self.is_whole else None)
+
+        def encoder(value: Any) -> str:
+            return "NULL" if value is None else literal(column_type, checked(name, column_type, value))
+
+        def decoder(value: Any) -> Any:
+            return value if value is None or decode is None else decode(value)
+
+        super().__init__(type="dbservice", native="", encoder=encoder, decoder=decoder)
+        self.column_type = column_type
+        self.is_text = isinstance(column_type, String | Text | Enum)
+        self.arithmetic_operators: tuple[str, ...] = ("add",) if self.is_text else ()
+        if self.is_whole or isinstance(column_type, Float):
+            self.arithmetic_operators = (
+                ("add", "sub", "mul") if self.is_whole else ("add", "sub", "mul", "div")
+            )
+
+    def __eq__(self, other: object) -> bool:
+        # PyDAL allows startswith(), contains() ... on what equals "string"
+        return (self.is_text and other == "string") or self is other
+
+    __hash__ = object.__hash__
+
+    def startswith(self, text: str) -> bool:
+        # PyDAL adds and subtracts what is a "decimal(", and writes `+` as || for all else
+        return "sub" in self.arithmetic_operators and text.startswith("decimal")
+
+    def same_as(self, other: object) -> bool:
+        return isinstance(other, ColumnField) and repr(other.column_type) == repr(self.column_type)
+
+    def comparable_with(self, other: object) -> bool:
+        """Whether every engine compares the two as what they mean."""
+        if isinstance(other, ColumnField):
+            both = {type(self.column_type), type(other.column_type)}
+            return both <= _WHOLE or both <= _TEXT or self.same_as(other)
+        return self.is_whole or other not in ("id", "integer", "bigint")
+
+
+ID, ANY_TEXT = Id(), Text()
+
+_WHOLE = {Integer, BigInteger}
+
+_TEXT = {String, Text, Enum}
+
+
+def checked(name: str, column_type: ColumnType, value: Any) -> Any:
+    try:
+        return column_type.check(value)
+    except ValueError as error:
+        raise BadValue(name, str(error)) from None
