@@ -484,7 +484,7 @@ async def test_a_failure_of_the_database_tells_no_value(
             assert not {"users", "table", "relation"} & {*re.findall(r"\w+", answer.text.lower())}
     logged = said.text + "".join(capfd.readouterr())
     assert SECRET not in logged and "INSERT" not in logged
-    for words in ("POST /v1/users failed", "PATCH /v1/users/{id} failed", "Traceback", "writes.py", "Error"):
+    for words in ("POST /v1/users failed", "PATCH /v1/users/{id} failed", "Traceback", "unit.py", "Error"):
         assert words in logged
 
 

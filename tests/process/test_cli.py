@@ -297,6 +297,6 @@ def test_an_interrupt_is_no_traceback(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(migrations, "revise", interrupted)
+    monkeypatch.setattr(migrations, "revision", interrupted)
     assert cli.main(cli_service.service, ["revision", "-m", "x"]) == 130
     assert capsys.readouterr().err == ""

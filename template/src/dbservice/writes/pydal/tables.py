@@ -15,7 +15,7 @@ MANAGED_TIMES = ("created_at", "updated_at")
 
 
 class ServiceTable(Table):  # type: ignore[misc]
-    """A PyDAL table over one of ours. `insert` and friends are PyDAL's; `add`, `get`, `change` and `remove` speak of
+    """A PyDAL table over one of ours. `insert` and friends are PyDAL's; `insert_row`, `get_row`, `update_row` and `delete_row` speak of
     whole rows, by the names of the columns, whatever PyDAL thinks of those."""
 
     _source: sa.Table
@@ -49,7 +49,7 @@ class ServiceTable(Table):  # type: ignore[misc]
         row["id"] = self._db._adapter.insert_row(self, self._columns, ",".join(literals))
         return row
 
-    def get(self, row_id: int) -> dict[str, Any] | None:
+    def get_row(self, row_id: int) -> dict[str, Any] | None:
         """The row with this id, by column, or None."""
         rows = self._db(self.id == row_id).select(*self, cacheable=True)
         return {column: rows[0][field] for column, field in self._fields_by_column.items()} if rows else None
@@ -65,7 +65,7 @@ class ServiceTable(Table):  # type: ignore[misc]
         changed = self._db(self.id == row_id).update(
             **{names[column]: value for column, value in values.items()}
         )
-        return self.get(row_id) if changed else None
+        return self.get_row(row_id) if changed else None
 
     def delete_row(self, row_id: int) -> bool:
         """Delete the row; whether there was one."""
