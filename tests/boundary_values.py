@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from dbservice.types import INT64
 
+from .sample_service import values
+
 UTC = dt.UTC
 BoundaryValue = tuple[Any, Any, Any]
 """Sent, the same in Python, answered."""
@@ -346,3 +348,7 @@ STRATEGIES: dict[str, st.SearchStrategy[tuple[Any, Any]]] = {
 }
 ROWS = st.lists(st.fixed_dictionaries({}, optional=dict(STRATEGIES)), min_size=1, max_size=6)
 """Rows of `values`: pairs by column."""
+
+
+COLUMNS = [column for column in values.columns if column.name in BOUNDARY_VALUES]
+"""Those columns of `values`."""

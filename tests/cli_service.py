@@ -4,20 +4,24 @@ stamped one has."""
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
 from dbservice import Service, migrations
 from dbservice.backends import Backend
+from dbservice.service import Running
 from dbservice.settings import Settings
-from dbservice.testing import plugin, servers
+from dbservice.testing import servers
 
-T = TypeVar("T")
+from .sample_service import client_of, routes
+
 PLATFORM = Path(__file__).parents[1] / "template" / "src"
 
 _TABLES = """
@@ -30,7 +34,6 @@ metadata = service_metadata()
 _SERVICE = """
 from dbservice import Limits, Service
 
-from .tables import metadata
 
 service = Service(name="demo", description="A demo service.", tables=metadata{options})
 app = service.app
@@ -38,7 +41,6 @@ app = service.app
 _MAIN = """
 from dbservice.cli import main
 
-from .service import service
 
 if __name__ == "__main__":
     raise SystemExit(main(service))
@@ -132,17 +134,19 @@ class CliService:
         return process.returncode, out, err
 
 
-def engines_of(metafunc: pytest.Metafunc) -> list[str]:
-    """The engines of this run, and of them those that the test is about."""
-    engines = plugin._engines(metafunc.config)
-    return [each for each in engines if each in getattr(metafunc.function, "engines", engines)]
+USERS_WITH_PASSWORD = """
+users = owned(metadata, "users", Column("email", String(20), nullable=False), Column("password", String(40), info=SECRET))
+"""
 
 
-def only(*engines: str) -> Callable[[T], T]:
-    """For a test that is about these engines."""
-
-    def mark(test: T) -> T:
-        test.engines = engines  # type: ignore[attr-defined]
-        return test
-
-    return mark
+@asynccontextmanager
+async def served_cli_service(
+    cli_service: CliService, tables: str
+) -> AsyncIterator[tuple[httpx.AsyncClient, Running]]:
+    """A client of the service, which has these tables and the routes of a stamped service, migrated and running."""
+    service = cli_service.tables(tables)
+    cli_service.revision("first")
+    cli_service.upgrade()
+    service.routers = [routes(table) for table in service.tables.sorted_tables]
+    async with service.running(Settings.load(cli_service.environ)) as running, client_of(running) as client:
+        yield client, running

@@ -1,17 +1,33 @@
-"""Tests of the platform where it lies: the sample service on every engine, on real servers."""
+"""Tests of the platform where it lies: the sample service on every engine, on real servers.
 
+`unit/` needs no server, `conformance/` holds on every engine, `process/` runs real processes and stops real servers,
+`template/` stamps services."""
+
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dbservice import logs
 from dbservice.service import Service
 from dbservice.settings import Settings
-from dbservice.testing import servers
+from dbservice.testing import plugin, servers
 from dbservice.testing.plugin import fresh_database
 
-from .faults import prepared, shared_server
-from .sample_service import sample_service
+from .cli_service import CliService
+from .openapi import load_document
+from .sample_service import create_tables, sample_database, sample_service
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`@pytest.mark.engines(...)` names the engines that a test is about; without it, it is about all."""
+    if "private_database" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("engines")
+        chosen = plugin.engines(metafunc.config)
+        engines = [engine for engine in chosen if marked is None or engine in marked.args]
+        metafunc.parametrize("private_database", engines, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -21,29 +37,55 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
 
 
 @pytest.fixture(scope="session")
-def migrated(service: Service, settings: Settings) -> Settings:
+def migrated(settings: Settings) -> Settings:
     """The settings of a database that holds the sample service's tables."""
-    engine = service.backend(settings).migrations.engine()
-    service.tables.create_all(engine)
-    engine.dispose()
+    create_tables(settings)
     return settings
 
 
 @pytest.fixture(scope="module", params=sorted(servers.ENGINES))
 def server(request: pytest.FixtureRequest) -> servers.Server:
     """The server of each engine that is one: all tests share it."""
-    return shared_server(request)
+    return plugin.find_server(request.param, request.config)
 
 
 @pytest.fixture(scope="module")
-def place(server: servers.Server) -> Iterator[Settings]:
+def server_settings(server: servers.Server) -> Iterator[Settings]:
     """A database on it that holds the sample service's tables, for what SQLite cannot show."""
-    with prepared(server) as settings:
+    with sample_database(server) as settings:
         yield settings
 
 
 @pytest.fixture
 def private_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[servers.Database]:
-    """A new, empty database of the engine that the test is parametrized with (`indirect`)."""
-    with fresh_database(request.param, tmp_path) as made:
+    """A new, empty database."""
+    with fresh_database(request.param, tmp_path, request.config) as made:
         yield made
+
+
+@pytest.fixture
+def cli_service(
+    private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> CliService:
+    """A service with a command line and migrations, without tables yet."""
+    return CliService(tmp_path / "demo", private_database, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def document() -> dict[str, Any]:
+    """The OpenAPI document of the sample service."""
+    return load_document()
+
+
+@pytest.fixture
+def all_logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What every logger says, as talkative as the settings can make them."""
+    before = {name: logging.getLogger(name).level for name in {*logs.QUIET, *logs.UVICORN, ""}}
+    handlers = logging.getLogger().handlers[:]
+    logs.configure(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": "/tmp/x", "LOG_LEVEL": "debug"}))
+    caplog.handler.setLevel(0)
+    yield caplog
+    logging.getLogger().handlers = handlers
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(False)

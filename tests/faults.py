@@ -1,75 +1,17 @@
-"""What tests do to a service's database: start the service on it with limits of their own, count and kill its
-sessions, run what takes long, stand between the two."""
+"""What tests do to a service's database: count and kill its sessions, run what takes long, stand between the two; and
+waiting for what comes of it."""
 
 import asyncio
 import contextlib
-import os
 import re
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Self
 
-import httpx
-import pytest
-
-from dbservice.service import Running
 from dbservice.settings import Settings
-from dbservice.testing import servers
-from dbservice.testing.servers import Missing, Server
-
-from .sample_service import metadata, sample_service
-
-NOWHERE = Path("/nonexistent")  # a service whose root it is has no migrations
-
-
-@asynccontextmanager
-async def started(settings: Settings, *, pool: int = 5, **limits: Any) -> AsyncIterator[Running]:
-    """The sample service on a database that holds its tables, with so many connections and these limits."""
-    settings = settings.model_copy(update={"db_pool_size": pool})
-    async with sample_service(NOWHERE, **limits).running(settings) as running:
-        yield running
-
-
-def client_of(running: Running) -> httpx.AsyncClient:
-    """A client of the running service, in the same process."""
-    transport = httpx.ASGITransport(running.service.app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60)
-
-
-def shared_server(request: pytest.FixtureRequest) -> Server:
-    """The server of the engine that a test is parametrized with. Skips what `--engines` leaves out and, but on CI, what
-    cannot be had."""
-    named = request.config.getoption("--engines")
-    if named and request.param not in named.split(","):
-        pytest.skip(f"--engines leaves {request.param} out")
-    try:
-        return servers.find(request.param)
-    except Missing as missing:
-        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-            pytest.fail(f"{request.param}: {missing}", pytrace=False)
-        pytest.skip(str(missing))
-
-
-@contextmanager
-def prepared(server: Server) -> Iterator[Settings]:
-    """The settings of a new database of `server` that holds the sample service's tables."""
-    database = server.create_database()
-    settings = Settings.load({**database.environ(), "DB_MAX_RETRIES": "0"})
-    with_tables(settings)
-    yield settings
-    server.drop_database(database)
-
-
-def with_tables(settings: Settings) -> None:
-    """Make the sample service's tables."""
-    engine = sample_service(NOWHERE).backend(settings).migrations.engine()
-    metadata.create_all(engine)
-    engine.dispose()
-
+from dbservice.testing.servers import Server
 
 # --- sessions, as the server knows them
 
@@ -135,12 +77,7 @@ class Proxy:
 
     def __init__(self, settings: Settings, *, port: int = 0) -> None:
         self._target = (settings.db_host, settings.db_port)
-        self._listener = socket.create_server(("127.0.0.1", port))
-        port = self._listener.getsockname()[1]
-        self.settings = settings.model_copy(
-            update=dict.fromkeys(("db_host", "db_read_host"), "127.0.0.1")
-            | dict.fromkeys(("db_port", "db_read_port"), port)
-        )
+        self._port = port
         self._holding = False
         self._sockets: set[socket.socket] = set()
         self._mute: set[socket.socket] = set()
@@ -150,20 +87,36 @@ class Proxy:
         self.lingers = False
         """Whether the service's side stays open when the database has closed its own."""
         self.farewells = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.connect()
+        self.settings = settings.model_copy(
+            update=dict.fromkeys(("db_host", "db_read_host"), "127.0.0.1")
+            | dict.fromkeys(("db_port", "db_read_port"), self._port)
+        )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """End every connection and refuse new ones, as when the server is down."""
+        _close(self._listener)
+        self._accepting.join()
         self.cut()
+
+    def connect(self) -> None:
+        """Take connections again, on the same port."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        self._accepting = threading.Thread(target=self._accept, args=[self._listener], daemon=True)
+        self._accepting.start()
 
     def hold(self) -> None:
         """Take connections and words from now on and say nothing, as when a cable is pulled. What is said meanwhile is
         lost, and the connections of before and of meanwhile stay as they are, mute for ever."""
         self._holding = True
-        self._mute |= self._sockets
+        self._mute |= self._sockets.copy()
 
     def resume(self) -> None:
         """Take new connections again."""
@@ -179,14 +132,14 @@ class Proxy:
         done what it says and before the service hears the answer."""
         self._trap, self._delivered = re.compile(rb"\b" + word.encode() + rb"\b"), delivered
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
+                self._sockets.add(client)
                 threading.Thread(target=self._connect, args=[client], daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        self._sockets.add(client)
         if self._holding:
             self._mute.add(client)
             return

@@ -1,14 +1,21 @@
 """A service that is not stamped: every type of column, awkward names, and the routes a stamped service would have."""
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey
 
 from dbservice import DAL, Create, Limits, NotFound, Page, Patch, Reads, Row, Service, Writes, public, query
+from dbservice.backends import backend_for
 from dbservice.http import Cursor, PageSize, Router, RowId
 from dbservice.schema import SECRET, owned, service_metadata
+from dbservice.service import Running
+from dbservice.settings import Settings
+from dbservice.testing.servers import Server
 from dbservice.types import (
     JSON,
     BigInteger,
@@ -188,3 +195,64 @@ def sample_service(root: Path, **limits: Any) -> Service:
         limits=Limits(**limits),
         root=root,
     )
+
+
+# --- the service on a database
+
+NOWHERE = Path("/nonexistent")  # a service whose root it is has no migrations
+
+
+@asynccontextmanager
+async def started(settings: Settings, *, pool: int = 5, **limits: Any) -> AsyncIterator[Running]:
+    """The service on a database that holds its tables, with so many connections and these limits."""
+    settings = settings.model_copy(update={"db_pool_size": pool})
+    async with sample_service(NOWHERE, **limits).running(settings) as running:
+        yield running
+
+
+def client_of(running: Running) -> httpx.AsyncClient:
+    """A client of the running service, in the same process."""
+    transport = httpx.ASGITransport(running.service.app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://service", timeout=60)
+
+
+@asynccontextmanager
+async def served(service: Service, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of `service`, which runs on that database."""
+    async with service.running(settings) as running, client_of(running) as client:
+        yield client
+
+
+def create_tables(settings: Settings) -> None:
+    """Create the service's tables."""
+    engine = sample_service(NOWHERE).backend(settings).migrations.engine()
+    metadata.create_all(engine)
+    engine.dispose()
+
+
+@contextmanager
+def sample_database(server: Server) -> Iterator[Settings]:
+    """The settings of a new database of `server` that holds the service's tables."""
+    database = server.create_database()
+    settings = Settings.load({**database.environ(), "DB_MAX_RETRIES": "0"})
+    try:
+        create_tables(settings)
+        yield settings
+    finally:
+        server.drop_database(database)
+
+
+def stored_emails(settings: Settings) -> list[str]:
+    """The users that the database holds, by the driver alone."""
+    connection = backend_for(settings).connect()
+    cursor = connection.cursor()
+    cursor.execute("SELECT email FROM users ORDER BY email")
+    found = [email for (email,) in cursor.fetchall()]
+    connection.close()
+    return found
+
+
+def add_users(db: DAL, *emails: str) -> None:
+    """A unit of work: insert these users."""
+    for email in emails:
+        db[users].insert(email=email)

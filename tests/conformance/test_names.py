@@ -72,12 +72,3 @@ def kept_words(database: servers.Database) -> list[str]:
             cursor.execute("SELECT word FROM information_schema.keywords")
         words = {word.lower() for (word,) in cursor.fetchall()}
     return sorted(word for word in words - {"id"} if re.fullmatch("[a-z_]+", word))
-
-
-def test_every_word_that_pydal_keeps_is_a_table(tmp_path: Path) -> None:
-    metadata = service_metadata()
-    words = ["exec", "print", "class", "lambda", "insert", "tables", "executesql", "commit", "t"]
-    tables = [owned(metadata, word, sa.Column("a", Integer(), nullable=True)) for word in words]
-    settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / "x.db")})
-    db = DAL(backend_for(settings), metadata)
-    assert len({id(db[table]) for table in tables}) == len(words)

@@ -1,4 +1,4 @@
-"""The read path: no place in the pool is ever lost, nobody waits longer than a limit, nothing is written."""
+"""The read path: no server_settings in the pool is ever lost, nobody waits longer than a limit, nothing is written."""
 
 import asyncio
 import random
@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from dbservice import BadValue, NotFound, Row, Unavailable, query
-from dbservice.backends import Backend
+from dbservice import Unavailable
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 
-from ..faults import Proxy, client_of, kill, kill_all, sessions, slow, started, until
-from ..sample_service import users, values
+from ..faults import Proxy, kill, kill_all, sessions, slow, until
+from ..sample_service import client_of, started
 
 
 async def all_slots_serve(running: Running, size: int) -> None:
@@ -77,45 +75,45 @@ async def test_no_slot_is_lost_to_failed_statements(migrated: Settings) -> None:
         await all_slots_serve(running, 2)
 
 
-async def test_no_slot_is_lost_to_killed_connections(server: Server, place: Settings) -> None:
-    async with started(place, pool=5) as running:
+async def test_no_slot_is_lost_to_killed_connections(server: Server, server_settings: Settings) -> None:
+    async with started(server_settings, pool=5) as running:
         await all_slots_serve(running, 3)
-        assert kill_all(server, place) >= 3
+        assert kill_all(server, server_settings) >= 3
         await all_slots_serve(running, 3)  # and nobody has been told
-        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 0.5)))
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 0.5)))
         await until(lambda: running.reads.in_use == 1)
         await asyncio.sleep(0.1)
-        kill_all(server, place)
+        kill_all(server, server_settings)
         assert tuple((await reading)[0]) == (1,)  # run again: a read may be
         await all_slots_serve(running, 3)
 
 
 async def test_a_farewell_that_came_before_the_end_of_the_connection_is_understood(
-    server: Server, place: Settings
+    server: Server, server_settings: Settings
 ) -> None:
-    with Proxy(place) as proxy:
+    with Proxy(server_settings) as proxy:
         async with started(proxy.settings, pool=2) as running:
             proxy.lingers, before = True, proxy.farewells
-            assert kill_all(server, place) == 1
+            assert kill_all(server, server_settings) == 1
             await until(lambda: proxy.farewells > before)
             await asyncio.sleep(0.1)  # the driver has read it, too
             assert tuple((await running.reads.fetch_raw("SELECT 1"))[0]) == (1,)
             proxy.lingers = False
 
 
-async def test_a_read_that_is_killed_each_time_is_given_up(server: Server, place: Settings) -> None:
-    async with started(place, pool=3) as running:
-        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 5)))
+async def test_a_read_that_is_killed_each_time_is_given_up(server: Server, server_settings: Settings) -> None:
+    async with started(server_settings, pool=3) as running:
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 5)))
         while not reading.done():
-            for session in sessions(server, place):
+            for session in sessions(server, server_settings):
                 kill(server, session)
             await asyncio.sleep(0.05)
         assert isinstance(reading.exception(), Unavailable)
         await all_slots_serve(running, 2)
 
 
-async def test_no_slot_is_lost_to_a_server_that_hangs(place: Settings) -> None:
-    with Proxy(place) as proxy:
+async def test_no_slot_is_lost_to_a_server_that_hangs(server_settings: Settings) -> None:
+    with Proxy(server_settings) as proxy:
         async with started(proxy.settings, pool=4, connect=0.4, acquire=0.2, statement=0.4) as running:
             proxy.hold()
             for _ in range(3):  # the first have connections; the others open some that never stand
@@ -127,8 +125,8 @@ async def test_no_slot_is_lost_to_a_server_that_hangs(place: Settings) -> None:
             await all_slots_serve(running, 2)
 
 
-async def test_a_cancelled_opening_holds_nobody_up(place: Settings) -> None:
-    async with started(place, pool=2, statement=5) as running:
+async def test_a_cancelled_opening_holds_nobody_up(server_settings: Settings) -> None:
+    async with started(server_settings, pool=2, statement=5) as running:
         for steps in range(0, 200, 20):
             reading = asyncio.ensure_future(running.reads.fetch_raw("SELECT 1"))
             for _ in range(steps):
@@ -142,41 +140,51 @@ async def test_a_cancelled_opening_holds_nobody_up(place: Settings) -> None:
 
 
 async def test_the_server_never_has_more_connections_than_the_pool_is_large(
-    server: Server, place: Settings
+    server: Server, server_settings: Settings
 ) -> None:
     most = 0
-    async with started(place, pool=4) as running:
+    async with started(server_settings, pool=4) as running:
         for _ in range(8):
-            reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(place, 5))) for _ in range(3)]
+            reads = [
+                asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 5))) for _ in range(3)
+            ]
             await asyncio.sleep(0.05)
             await cancel(reads)
-            most = max(most, len(sessions(server, place)))
+            most = max(most, len(sessions(server, server_settings)))
         assert 0 < most <= 4
-    await until(lambda: not sessions(server, place))
+    await until(lambda: not sessions(server, server_settings))
 
 
-async def test_what_a_cancelled_read_asked_for_ends_in_the_server(server: Server, place: Settings) -> None:
-    async with started(place, pool=2) as running:
-        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 9)))
+async def test_what_a_cancelled_read_asked_for_ends_in_the_server(
+    server: Server, server_settings: Settings
+) -> None:
+    async with started(server_settings, pool=2) as running:
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 9)))
         await asyncio.sleep(0.1)
-        (session,) = sessions(server, place)
+        (session,) = sessions(server, server_settings)
         await cancel([reading])
-        await until(lambda: session not in sessions(server, place), 4)
+        await until(lambda: session not in sessions(server, server_settings), 4)
 
 
-async def test_stop_waits_for_reads_and_leaves_no_connection(server: Server, place: Settings) -> None:
+async def test_stop_waits_for_reads_and_leaves_no_connection(
+    server: Server, server_settings: Settings
+) -> None:
     async with asyncio.timeout(8):
-        async with started(place, pool=4, connect=15) as running:
-            reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(place, 0.4))) for _ in range(2)]
+        async with started(server_settings, pool=4, connect=15) as running:
+            reads = [
+                asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 0.4))) for _ in range(2)
+            ]
             await asyncio.sleep(0.1)
         assert [tuple(rows[0]) for rows in await asyncio.gather(*reads)] == [(1,), (1,)]
-    await until(lambda: not sessions(server, place))
+    await until(lambda: not sessions(server, server_settings))
 
 
-async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may(place: Settings) -> None:
+async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may(
+    server_settings: Settings,
+) -> None:
     async with asyncio.timeout(8):
-        async with started(place, pool=2, acquire=0.1, statement=2) as running:
-            reading = asyncio.ensure_future(running.reads.fetch_raw(slow(place, 0.6)))
+        async with started(server_settings, pool=2, acquire=0.1, statement=2) as running:
+            reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 0.6)))
             await until(lambda: running.reads.in_use == 1)
         assert len(await reading) == 1
 
@@ -208,13 +216,13 @@ async def test_a_query_that_takes_too_long_is_ended(migrated: Settings) -> None:
         assert time.monotonic() - begun < 0.95
 
 
-async def test_the_server_knows_the_time_limit(server: Server, place: Settings) -> None:
+async def test_the_server_knows_the_time_limit(server: Server, server_settings: Settings) -> None:
     shown = {
         "postgresql": "SHOW statement_timeout",
         "mariadb": "SELECT CAST(@@max_statement_time * 1000 AS SIGNED)",
         "mysql": "SELECT @@max_execution_time",
     }
-    async with started(place, statement=7) as running:
+    async with started(server_settings, statement=7) as running:
         (row,) = await running.reads.fetch_raw(shown[server.engine])
         assert str(row[0]) in ("7s", "7000")
 
@@ -255,71 +263,3 @@ async def test_the_server_refuses_to_write_over_a_read_connection(running: Runni
             await running.reads.fetch_raw(statement)
     (row,) = await running.reads.fetch_raw("SELECT count(*) FROM users")
     assert row[0] == 0
-
-
-# --- queries
-
-
-class UserEmail(Row):
-    id: int
-    email: str
-
-
-BY_EMAIL = query(
-    UserEmail, sa.select(users.c.id, users.c.email).where(users.c.email == sa.bindparam("email"))
-)
-
-
-def test_a_query_must_select_the_columns_of_its_row() -> None:
-    with pytest.raises(TypeError, match=r"UserEmail has the columns \['id', 'email'\].*\['email', 'id'\]"):
-        query(UserEmail, sa.select(users.c.email, users.c.id))
-
-
-async def test_a_query_takes_its_parameters_and_no_others(running: Running) -> None:
-    for wrong in ({}, {"mail": "a"}, {"email": "a", "id": 1}):
-        with pytest.raises(TypeError, match=r"takes \['email'\], not"):
-            await running.reads.all(BY_EMAIL, **wrong)
-    assert running.reads.in_use == 0
-
-
-async def test_a_query_refuses_what_its_column_cannot_hold(running: Running) -> None:
-    for wrong in ("a\0b", 5):
-        with pytest.raises(BadValue, match="email "):
-            await running.reads.all(BY_EMAIL, email=wrong)
-
-
-async def test_a_parameter_without_a_column_is_refused_too(running: Running) -> None:
-    limited = query(UserEmail, sa.select(users.c.id, users.c.email).limit(sa.bindparam("limit")))
-    with pytest.raises(Exception) as raised:
-        await running.reads.all(limited, limit="a dozen")
-    assert not isinstance(raised.value, Unavailable)
-
-
-async def test_no_row_is_not_found(running: Running) -> None:
-    assert await running.reads.first(BY_EMAIL, email="nobody") is None
-    with pytest.raises(NotFound):
-        await running.reads.one(BY_EMAIL, email="nobody")
-
-
-async def test_an_in_list_is_refused(running: Running) -> None:
-    listed = query(UserEmail, sa.select(users.c.id, users.c.email).where(users.c.id.in_(sa.bindparam("ids"))))
-    with pytest.raises(TypeError, match="IN list"):
-        await running.reads.all(listed, ids=[1, 2])
-
-
-async def test_a_query_is_compiled_once(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    class ValuesId(Row):
-        id: int
-
-    compiled: list[Backend] = []
-    compiler = type(running.backend).dialect
-
-    def counted(engine: Backend) -> sa.Dialect:
-        compiled.append(engine)
-        return compiler(engine)
-
-    monkeypatch.setattr(type(running.backend), "dialect", counted)
-    every = query(ValuesId, sa.select(values.c.id))
-    for _ in range(3):
-        assert await running.reads.all(every) == []
-    assert len(compiled) == 1

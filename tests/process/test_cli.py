@@ -6,33 +6,24 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from dbservice import cli, migrations
 from dbservice.settings import VARIABLES
-from dbservice.testing import servers
 
-from ..cli_service import CliService, engines_of, only
+from ..cli_service import CliService
 
 TABLES = 'users = owned(metadata, "users", Column("email", String(20), nullable=False))\n'
 COMMANDS = ("serve", "migrate", "revision", "check-migrations")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "private_database" in metafunc.fixturenames:
-        metafunc.parametrize("private_database", engines_of(metafunc), indirect=True)
-
-
 @pytest.fixture
-def cli_service(
-    private_database: servers.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> CliService:
-    made = CliService(tmp_path / "demo", private_database, monkeypatch)
-    made.tables(TABLES)
-    return made
+def cli_service(cli_service: CliService) -> CliService:
+    """The same, with a table."""
+    cli_service.tables(TABLES)
+    return cli_service
 
 
 class Here:
@@ -71,7 +62,7 @@ def logged(err: str) -> list[str]:
 # --- usage
 
 
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 def test_help_names_every_command(cli_service: CliService) -> None:
     code, out, err = cli_service.run("--help")
     assert (code, err) == (0, "") and out.startswith("usage: python -m demo ")
@@ -80,7 +71,7 @@ def test_help_names_every_command(cli_service: CliService) -> None:
         assert re.search(rf"^ +{command}\s+\S", out, re.M)
 
 
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_and_needs_no_settings_for_it(
     cli_service: CliService, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -92,7 +83,7 @@ def test_each_command_has_help_and_needs_no_settings_for_it(
     assert caught.value.code == 0 and err == "" and out.startswith(f"usage: python -m demo {command} ")
 
 
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -128,7 +119,7 @@ def test_wrong_usage_is_2(
 # --- settings and databases that are wrong
 
 
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 @pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
 def test_missing_settings_are_one_line(cli_service: CliService, run: Here, command: str) -> None:
     code, out, err = run(command, DB_TYPE="")
@@ -147,7 +138,7 @@ def test_a_wrong_password_or_database_is_one_line(cli_service: CliService, run: 
         assert name in err and "geheim" not in err
 
 
-@only("postgresql", "mariadb", "mysql")
+@pytest.mark.engines("postgresql", "mariadb", "mysql")
 @pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
 def test_nobody_answering_is_one_line(cli_service: CliService, run: Here, command: str) -> None:
     with socket.socket() as bound:  # and not listening
@@ -218,12 +209,12 @@ def test_a_service_without_tables_has_nothing_to_migrate(cli_service: CliService
     assert run("check-migrations") == (0, "", "")
 
 
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 def test_revision_needs_no_database_and_no_settings(cli_service: CliService, run: Here) -> None:
     assert run("revision", "-m", "x", DB_TYPE="", DB_NAME="")[0] == 0
 
 
-@only("postgresql", "mariadb", "mysql")
+@pytest.mark.engines("postgresql", "mariadb", "mysql")
 def test_migrations_run_as_their_own_account(cli_service: CliService, run: Here) -> None:
     run("revision", "-m", "x")
     code, _, err = run("migrate", MIGRATE_DB_USER="nobody", MIGRATE_DB_PASS="geheim")
@@ -246,7 +237,7 @@ def port() -> Iterator[int]:
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("how", ["arguments", "environment"])
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 def test_serve_answers_until_it_is_told_to_stop(
     cli_service: CliService, port: int, how: str, end: signal.Signals
 ) -> None:
@@ -273,7 +264,7 @@ def test_serve_answers_until_it_is_told_to_stop(
     assert sum("stopping on" in line for line in logged(err)) == 1 and "Traceback" not in err
 
 
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 def test_a_port_that_is_taken_is_one_line(cli_service: CliService) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -290,7 +281,7 @@ def test_a_port_that_is_taken_is_one_line(cli_service: CliService) -> None:
     )
 
 
-@only("sqlite")
+@pytest.mark.engines("sqlite")
 def test_an_interrupt_is_no_traceback(
     cli_service: CliService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

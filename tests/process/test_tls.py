@@ -23,10 +23,10 @@ from dbservice.backends import Backend, backend_for
 from dbservice.reads import ReadPool
 from dbservice.settings import Settings
 from dbservice.startup import sentence
-from dbservice.testing import servers
+from dbservice.testing import plugin, servers
 
-from ..faults import prepared, shared_server, slow, started, until
-from ..sample_service import order
+from ..faults import slow, until
+from ..sample_service import order, sample_database, started
 
 TLS_PLEASE = struct.pack(">II", 8, 80877103)  # how PostgreSQL is asked for TLS
 
@@ -204,10 +204,10 @@ def secured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("tls")
     ca_key, ca = _authority()
     _write(folder / "ca.pem", ca)
-    shared = shared_server(request)  # skips what cannot be had
+    shared = plugin.find_server(request.param, request.config)  # skips what cannot be had
     if shared.type == "postgresql":
         certificate, key, _ = _certificate(ca_key, ca, folder)
-        with prepared(shared) as settings:
+        with sample_database(shared) as settings:
             before = TlsBefore(settings, certificate, key)
             ports = dict.fromkeys(("db_port", "db_read_port"), before.port)
             yield Secured(settings.model_copy(update=ports), folder / "ca.pem", shared.version, before)
@@ -217,7 +217,7 @@ def secured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         certificate, key, authority = _certificate(ca_key, ca, server.folder)
         server.options = [f"--ssl-ca={authority}", f"--ssl-cert={certificate}", f"--ssl-key={key}"]
         server.restart()
-        with prepared(server) as settings:
+        with sample_database(server) as settings:
             yield Secured(settings, folder / "ca.pem", server.version)
 
 

@@ -145,11 +145,13 @@ def test_most_of_it_is_code_that_no_answer_changes(stamp: Stamp) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-def test_it_keeps_to_its_openapi_document(stamp: Stamp, engine: str, tmp_path: Path) -> None:
+def test_it_keeps_to_its_openapi_document(
+    stamp: Stamp, engine: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     """Schemathesis: no 500, no undocumented status, no answer of another shape."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     with (
-        fresh_database(engine, tmp_path) as database,
+        fresh_database(engine, tmp_path, pytestconfig) as database,
         served(stamp("every_type"), **database.environ()) as url,
     ):
         done = subprocess.run(

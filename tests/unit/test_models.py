@@ -7,21 +7,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from pydantic import Field, ValidationError, field_validator
 
-from dbservice import Create, Page, Patch, Reads, Row, query
-from dbservice.http import Router
+from dbservice import Create, Page, Patch, Row
 from dbservice.http.encoding import encode
 from dbservice.schema import AUTOMATIC, owned, public, service_metadata
-from dbservice.settings import Settings
 from dbservice.types import JSON, Integer, String
 
-from ..conformance.test_http import served
-from ..sample_service import items, sample_service, users, values
+from ..sample_service import items, users, values
 
 NOW = dt.datetime(2024, 1, 31, 13, 45, 0, 1, tzinfo=dt.UTC)
 
@@ -233,78 +229,6 @@ def test_what_documents_an_answer_is_told_apart_from_what_documents_a_body() -> 
     assert body["properties"]["balance"]["anyOf"][1] == {"type": "number"}
     assert answer["properties"]["balance"]["type"] == "string"
     assert body["required"] == ["email"] and answer["required"] == list(UsersRow.columns())
-
-
-# --- queries of one's own
-
-
-class Total(Row):
-    """How many there are."""
-
-    count: int
-    latest: dt.datetime | None = None
-
-
-class Renamed(Row):
-    class_: str = msgspec.field(name="class")
-    sum: Decimal
-
-
-def test_a_row_without_a_table_has_the_fields_it_declares() -> None:
-    assert Total.columns() == ("count", "latest") and Renamed.columns() == ("class", "sum")
-    assert Total.of({"count": 1, "latest": None}) == Total(1, None) == Total(count=1)
-    assert encode(Renamed.of({"class": "x", "sum": Decimal("1.50")})) == b'{"class":"x","sum":"1.50"}'
-    with pytest.raises(TypeError, match="Total has the columns"):
-        query(Total, sa.select(users.c.id))
-
-
-TOTAL = query(
-    Total, sa.select(sa.func.count().label("count"), sa.func.max(users.c.created_at).label("latest"))
-)
-KINDS = query(
-    Renamed,
-    sa.select(users.c.kind.label("class"), sa.func.sum(users.c.balance).label("sum"))
-    .group_by(users.c.kind)
-    .order_by(users.c.kind),
-)
-
-
-@pytest.mark.usefixtures("running")  # which empties the tables
-async def test_a_query_of_ones_own_answers_and_is_documented(migrated: Settings, tmp_path: Path) -> None:
-    router = Router("totals")
-
-    @router.get("")
-    async def total(reads: Reads) -> Total:
-        """All of them."""
-        return await reads.one(TOTAL)
-
-    @router.get("/kinds")
-    async def kinds(reads: Reads) -> list[Renamed]:
-        return await reads.all(KINDS)
-
-    @router.get("/plain")
-    async def plain() -> dict[str, int]:
-        return {"plain": 1}
-
-    service = sample_service(tmp_path)
-    service.routers.append(router)
-    async with served(service, migrated) as client:
-        for number in range(2):
-            made = (await client.post("/v1/users", json={"email": str(number), "balance": "1.25"})).json()
-        assert (await client.get("/v1/totals")).json() == {"count": 2, "latest": made["created_at"]}
-        assert (await client.get("/v1/totals/kinds")).json() == [{"class": "plain", "sum": "2.50"}]
-        assert (await client.get("/v1/totals/plain")).json() == {"plain": 1}
-        for row in (await client.get("/v1/users")).json()["items"]:
-            await client.delete(f"/v1/users/{row['id']}")
-        documented = await client.get("/openapi.json")
-    schemas = documented.json()["components"]["schemas"]
-    assert schemas["Total"]["properties"].keys() == {"count", "latest"}
-    assert schemas["Total"]["properties"]["count"]["type"] == "integer"
-    assert schemas["Renamed"]["properties"].keys() == {"class", "sum"}
-    answer = documented.json()["paths"]["/v1/totals/kinds"]["get"]["responses"]["200"]
-    assert answer["content"]["application/json"]["schema"]["items"] == {
-        "$ref": "#/components/schemas/Renamed"
-    }
 
 
 # --- tables of odd shapes

@@ -1,65 +1,18 @@
 """The OpenAPI document: it says what the API takes, answers and refuses, and the API does what it says."""
 
-import asyncio
 import json
-import os
 import re
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import jsonschema_rs
-import pytest
 import schemathesis
-import sqlalchemy as sa
-import uvicorn
 
 from dbservice.schema import AUTOMATIC, is_secret, public
-from dbservice.service import Service
-from dbservice.settings import Settings
-from dbservice.testing import example, make, servers
 from dbservice.types import INT32, INT64
 
-from ..cli_service import engines_of, only
-from ..sample_service import metadata, sample_service, users, values
-
-TABLES = metadata.sorted_tables
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "private_database" in metafunc.fixturenames:
-        metafunc.parametrize("private_database", engines_of(metafunc), indirect=True)
-
-
-@pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    app = sample_service(tmp_path_factory.mktemp("sample")).app
-    found: dict[str, Any] = json.loads(json.dumps(app.openapi()))
-    return found
-
-
-def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema:
-        for part in ["", *schema["$ref"].split("/")[1:]]:
-            schema = schema[part] if part else document
-    return schema
-
-
-def sent(document: dict[str, Any], table: sa.Table, method: str) -> dict[str, Any]:
-    """The schema of a body."""
-    path = f"/v1/{table.name}" + ("/{id}" if method == "patch" else "")
-    content = document["paths"][path][method]["requestBody"]["content"]
-    assert list(content) == ["application/json"]
-    return resolved(document, content["application/json"]["schema"])
-
-
-def answered(document: dict[str, Any], path: str, method: str, status: str) -> dict[str, Any]:
-    content = document["paths"][path][method]["responses"][status]["content"]
-    assert list(content) == ["application/json"]
-    return resolved(document, content["application/json"]["schema"])
+from ..openapi import TABLES, answer_schema, body_schema, resolved
+from ..sample_service import users, values
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -153,10 +106,10 @@ def test_a_page_has_limits(document: dict[str, Any]) -> None:
             INT64,
             0,
         )
-        page = answered(document, f"/v1/{table.name}", "get", "200")
+        page = answer_schema(document, f"/v1/{table.name}", "get", "200")
         assert page["required"] == ["items", "next"] and page["properties"]["items"]["type"] == "array"
         row = resolved(document, page["properties"]["items"]["items"])
-        assert row == answered(document, f"/v1/{table.name}", "post", "201")
+        assert row == answer_schema(document, f"/v1/{table.name}", "post", "201")
         for method in ("get", "patch", "delete"):
             (parameter,) = document["paths"][f"/v1/{table.name}/{{id}}"][method]["parameters"]
             schema = parameter["schema"]
@@ -171,7 +124,7 @@ def test_a_page_has_limits(document: dict[str, Any]) -> None:
 def test_every_column_is_there_under_its_name(document: dict[str, Any]) -> None:
     for table in TABLES:
         written = [column.name for column in table.columns if column.name not in AUTOMATIC]
-        create, patch = sent(document, table, "post"), sent(document, table, "patch")
+        create, patch = body_schema(document, table, "post"), body_schema(document, table, "patch")
         assert list(create["properties"]) == list(patch["properties"]) == written
         assert create["additionalProperties"] is patch["additionalProperties"] is False
         required = [
@@ -183,7 +136,7 @@ def test_every_column_is_there_under_its_name(document: dict[str, Any]) -> None:
             (f"/v1/{table.name}/{{id}}", "get", "200"),
             (f"/v1/{table.name}/{{id}}", "patch", "200"),
         ):
-            row = answered(document, path, method, status)
+            row = answer_schema(document, path, method, status)
             assert list(row["properties"]) == row["required"] == [column.name for column in public(table)]
             for column in public(table):
                 assert (
@@ -207,8 +160,8 @@ LIMITS: dict[str, dict[str, Any]] = {
 
 
 def test_types_and_limits_are_named(document: dict[str, Any]) -> None:
-    create = sent(document, values, "post")["properties"]
-    row = answered(document, "/v1/values", "post", "201")["properties"]
+    create = body_schema(document, values, "post")["properties"]
+    row = answer_schema(document, "/v1/values", "post", "201")["properties"]
     for name, expected in LIMITS.items():
         for schema in (create[name], row[name]):
             found, null = schema["anyOf"]
@@ -227,7 +180,7 @@ def test_types_and_limits_are_named(document: dict[str, Any]) -> None:
 
 
 def test_defaults_are_named(document: dict[str, Any]) -> None:
-    create, patch = (sent(document, users, method)["properties"] for method in ("post", "patch"))
+    create, patch = (body_schema(document, users, method)["properties"] for method in ("post", "patch"))
     for column in users.columns:
         if column.name not in AUTOMATIC and column.default is not None:
             assert create[column.name]["default"] == column.default.arg  # type: ignore[attr-defined]
@@ -239,94 +192,15 @@ def test_defaults_are_named(document: dict[str, Any]) -> None:
 def test_secrets_are_write_only(document: dict[str, Any]) -> None:
     for table in TABLES:
         for method in ("post", "patch"):
-            for name, schema in sent(document, table, method)["properties"].items():
+            for name, schema in body_schema(document, table, method)["properties"].items():
                 assert schema.get("writeOnly", False) == is_secret(table.columns[name])
-    row = answered(document, "/v1/users", "post", "201")
+    row = answer_schema(document, "/v1/users", "post", "201")
     assert "password" not in row["properties"]
 
 
 def test_examples_are_right(document: dict[str, Any]) -> None:
     for table in TABLES:
-        for name, schema in sent(document, table, "post")["properties"].items():
+        for name, schema in body_schema(document, table, "post")["properties"].items():
             for shape in schema.get("anyOf", [schema]):
                 for value in shape.get("examples", ()):
                     assert jsonschema_rs.is_valid(schema, value), (table.name, name)
-
-
-# --- it does what it says
-
-
-def valid(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
-    root = {**schema, "components": document["components"]}
-    jsonschema_rs.Draft202012Validator(root, validate_formats=True).validate(json.loads(json.dumps(value)))
-
-
-@pytest.mark.parametrize("table", TABLES, ids=str)
-async def test_answers_are_as_documented(
-    client: httpx.AsyncClient, document: dict[str, Any], table: sa.Table
-) -> None:
-    row = await make(client, table)
-    path = f"/v1/{table.name}"
-    bodies = [
-        (path, "get", "200", (await client.get(path)).json()),
-        (path, "post", "201", row),
-        (path + "/{id}", "get", "200", (await client.get(f"{path}/{row['id']}")).json()),
-        (path + "/{id}", "patch", "200", (await client.patch(f"{path}/{row['id']}", json={})).json()),
-    ]
-    if table is values:
-        empty = {column.name: None for column in table.columns if column.nullable}
-        bodies.append((path, "post", "201", (await client.post(path, json=empty)).json()))
-    for where, method, status, body in bodies:
-        valid(document, answered(document, where, method, status), body)
-    body = example(table, **{key: row[key] for key in row if key.endswith("_id") and row[key]})
-    valid(document, sent(document, table, "post"), body)
-    problem = document["components"]["schemas"]["Problem"]
-    for answer in (
-        await client.get(f"{path}/{INT64}"),
-        await client.get(f"{path}/x"),
-        await client.post(path, json={"no": 1}),
-    ):
-        valid(document, problem, answer.json())
-
-
-@asynccontextmanager
-async def listening(service: Service) -> AsyncIterator[str]:
-    """The service, which is running, on a port."""
-    config = uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110, it tells nobody
-        await asyncio.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await serving
-
-
-@only("sqlite", "postgresql")
-@pytest.mark.parametrize("seed", [1])
-async def test_schemathesis_finds_nothing(
-    private_database: servers.Database, tmp_path: Path, seed: int
-) -> None:
-    """Examples, edges of the schema, what hypothesis makes up, and operations in a row: no 500, no status, header or
-    body that is not documented, nothing that is wrong and taken, no method but the documented ones."""
-    service = sample_service(tmp_path)
-    settings = Settings.load({**private_database.environ(), "DB_POOL_SIZE": "4", "DB_MAX_RETRIES": "0"})
-    await asyncio.to_thread(service.tables.create_all, service.backend(settings).migrations.engine())
-    async with service.running(settings), listening(service) as url:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
-            *("--max-examples", "15", "--seed", str(seed), "--checks", "all"),
-            *(
-                "--exclude-checks",
-                "positive_data_acceptance",
-            ),  # JSON Schema cannot say all that is asked of a value
-            cwd=tmp_path,
-            env={**os.environ, "NO_COLOR": "1"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        said = (await process.communicate())[0].decode()
-    assert process.returncode == 0, said
-    assert "Operations:       23 selected / 23 total" in said
-    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
-        assert f"✅ {phase}" in said.replace("  ", " ")

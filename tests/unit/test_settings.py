@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from dbservice import settings as module
 from dbservice.backends import backend_for
-from dbservice.backends import backend_for
 from dbservice.settings import VARIABLES, Settings, SettingsError, available_cpus
 
 SERVER = {"DB_TYPE": "postgresql", "DB_NAME": "app", "DB_USER": "app-rw", "DB_PASS": "geheim-1"}

@@ -6,6 +6,8 @@ The service is the one that `[tool.dbservice]` in pyproject.toml names."""
 import os
 import tomllib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from . import servers
 
 _ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 _missing: dict[str, str] = {}
+"""Engines whose server cannot be had, and why."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +35,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "database" in metafunc.fixturenames:
-        metafunc.parametrize("database", _engines(metafunc.config), indirect=True, scope="session")
+        metafunc.parametrize("database", engines(metafunc.config), indirect=True, scope="session")
+
+
+# Where pytest-xdist runs the tests in parallel, its workers share the servers of the process that starts them, and that
+# process says at the end what they missed.
+
+
+@cache
+def _shared_servers() -> tuple[int, str]:
+    return servers.share()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["servers"] = _shared_servers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _missing.update(getattr(node, "workeroutput", {}).get("missing", {}))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        servers.use_shared(config.workerinput["servers"])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["missing"] = _missing
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -46,7 +78,8 @@ def _about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _engines(config: pytest.Config) -> list[str]:
+def engines(config: pytest.Config) -> list[str]:
+    """The engines of this run: those of `--engines`, or SQLite and the service's own."""
     named = config.getoption("--engines")
     if named:
         if unknown := set(named.split(",")) - set(_ENGINES):
@@ -88,35 +121,38 @@ def database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[servers.Database]:
     """A fresh database of each engine, for the whole session."""
-    with fresh_database(request.param, tmp_path_factory.mktemp("sqlite")) as made:
+    with fresh_database(request.param, tmp_path_factory.mktemp("sqlite"), request.config) as made:
         yield made
 
 
-class fresh_database:
-    """A context with a new database of `engine`, dropped at its end. Skips the test, and says so at the end of the
-    session, when the server cannot be had; on CI it fails."""
+def find_server(engine: str, config: pytest.Config) -> servers.Server:
+    """The server of `engine` that all tests share.
 
-    def __init__(self, engine: str, folder: Path) -> None:
-        self.engine, self.folder = engine, folder
-        self.server: servers.Server | None = None
+    Skips the test if `--engines` leaves the engine out, or if its server cannot be had: this is said at the end of the
+    session too, and on CI it fails."""
+    if engine not in engines(config):
+        pytest.skip(f"--engines leaves {engine} out")
+    try:
+        return servers.find(engine)
+    except servers.Missing as missing:
+        _missing[engine] = str(missing)
+        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+            pytest.fail(f"{engine}: {missing}", pytrace=False)
+        pytest.skip(f"{engine}: {missing}")
 
-    def __enter__(self) -> servers.Database:
-        if self.engine == "sqlite":
-            self.database = servers.sqlite(self.folder)
-            return self.database
-        try:
-            self.server = servers.find(self.engine)
-        except servers.Missing as missing:
-            _missing[self.engine] = str(missing)
-            if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-                pytest.fail(f"{self.engine}: {missing}", pytrace=False)
-            pytest.skip(f"{self.engine}: {missing}")
-        self.database = self.server.create_database()
-        return self.database
 
-    def __exit__(self, *_: object) -> None:
-        if self.server is not None:
-            self.server.drop_database(self.database)
+@contextmanager
+def fresh_database(engine: str, folder: Path, config: pytest.Config) -> Iterator[servers.Database]:
+    """A new database of `engine`, dropped at the end; one of SQLite is a file in `folder`."""
+    if engine == "sqlite":
+        yield servers.sqlite(folder)
+        return
+    server = find_server(engine, config)
+    database = server.create_database()
+    try:
+        yield database
+    finally:
+        server.drop_database(database)
 
 
 @pytest.fixture(scope="session")

@@ -15,19 +15,45 @@ from urllib.parse import unquote, urlsplit
 import psycopg2
 import pymysql
 
+from . import shared
 from .mysql import MariaDB, MySQL
 from .postgresql import PostgreSQL
 from .room import Failed
 from .server import Database, Missing, Server
 
-__all__ = ["ENGINES", "Database", "Failed", "Missing", "Server", "find", "own", "sqlite"]
+__all__ = [
+    "ENGINES",
+    "Database",
+    "Failed",
+    "Missing",
+    "Server",
+    "find",
+    "own",
+    "share",
+    "sqlite",
+    "use_shared",
+]
 
 ENGINES: dict[str, type[Server]] = {kind.engine: kind for kind in (PostgreSQL, MariaDB, MySQL)}
 
 
+_shared: shared.Address | None = None
+
+
+def share() -> shared.Address:
+    """Let other processes use the servers of this one: what they hand to `use_shared`."""
+    return shared.share(lambda engine: find(engine).admin)
+
+
+def use_shared(address: shared.Address) -> None:
+    """From now on `find` starts no server, it asks the process that called `share`."""
+    global _shared
+    _shared = address
+
+
 @cache
 def find(engine: str) -> Server:
-    """The running server of this engine that all tests of this process share: DB_TEST_URL's, or one of ours.
+    """The running server of this engine that all tests share: DB_TEST_URL's, or one of ours.
 
     Raises Missing, whose message says how to get it.
     """
@@ -40,6 +66,8 @@ def find(engine: str) -> Server:
                 return server
         except (psycopg2.Error, pymysql.Error) as error:
             raise Failed(f"the server of DB_TEST_URL does not let us in: {error}") from None
+    if _shared:
+        return kind(external=shared.ask(_shared, engine))
     server = kind()
     server.start()
     return server

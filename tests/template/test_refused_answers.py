@@ -1,11 +1,8 @@
-"""The form: a wrong answer is refused with one sentence and leaves nothing behind, a right one becomes code that needs no
-second look. What the stamped service then does is tested elsewhere."""
+"""The form: a wrong answer is refused with one sentence and leaves nothing behind."""
 
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +11,17 @@ import pytest
 import yaml
 from copier.errors import UserMessageError
 
-from dbservice.settings import Settings
+from .conftest import Stamp
 
-ROOT = Path(__file__).parents[2]
-ANSWERS = sorted((ROOT / "tests/answers").glob("*.yml"))
 OTHERS = {"service_name": "a", "description": "a", "database": "postgresql", "tables": {}, "shared": {}}
+
+
 OTHERS |= {"schema": "public", "cache": "none", "deploy": [], "ci": "none", "python": "3.13"}
 
-Stamp = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template as it lies here, uncommitted changes and all, but without the platform, which no answer changes."""
-    folder = tmp_path_factory.mktemp("template")
-    shutil.copy(ROOT / "copier.yml", folder)
-    shutil.copytree(ROOT / "hooks", folder / "hooks")
-    ignore = shutil.ignore_patterns("dbservice", ".*_cache", "__pycache__", ".venv")
-    shutil.copytree(ROOT / "template", folder / "template", ignore=ignore)
-    return folder
-
-
-@pytest.fixture
-def stamp(template: Path, tmp_path: Path) -> Stamp:
-    def stamp(answers: dict[str, Any] | None = None, folder: str = "service", **options: Any) -> Path:
-        options = {"defaults": True, "quiet": True, **options}
-        copier.run_copy(str(template), tmp_path / folder, data=answers, **options)
-        return tmp_path / folder
-
-    return stamp
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    """What a command says, without a terminal; asserts that it succeeds."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def is_clean(service: Path) -> None:
-    """Assert that formatter, linter and compiler have nothing to say about the service's own files."""
-    run("ruff", "format", "--check", "--diff", "--no-cache", ".", cwd=service)
-    run("ruff", "check", "--no-cache", ".", cwd=service)
-    for path in service.rglob("*.py"):
-        compile(path.read_text(), path, "exec")
-
-
-# --- what is refused
 
 NOTES = {"title": "string(200)"}
+
+
 AWAY = "x" * 48
 
 
@@ -197,6 +154,7 @@ COLUMNS: list[tuple[object, str]] = [
     ("json = " + "[" * 40 + "]" * 39, "write JSON"),
 ]
 
+
 NAMES: list[tuple[object, str]] = [
     ("id", "every table has this column by itself; leave it out"),
     ("created_at", "leave it out"),
@@ -219,6 +177,7 @@ NAMES: list[tuple[object, str]] = [
     ("db_row_id", "write db_row_id_value"),
     ("fts_doc_id", "write fts_doc_id_value"),
 ]
+
 
 TABLES: list[tuple[object, str]] = [
     (None, "write the name of each with its columns under it, or {}"),
@@ -281,7 +240,9 @@ TABLES: list[tuple[object, str]] = [
     ),
 ]
 
+
 EVENTS = {"columns": {"id": "bigint", "kind": "string(5)", "secret": "string(9) secret", "text": "text"}}
+
 
 REST: list[tuple[dict[str, Any], str]] = [
     ({"service_name": "My_Service"}, "service_name My_Service: it is lower-case letters and digits"),
@@ -403,6 +364,7 @@ REST: list[tuple[dict[str, Any], str]] = [
     ),
 ]
 
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     *(
         ({"tables": {"t": {"c": value}}}, f"table t, column c: .*{re.escape(words)}")
@@ -497,311 +459,3 @@ def test_what_is_yaml_is_never_called_none(stamp: Stamp, text: str) -> None:
         stamp({"tables": text})
     except UserMessageError as refused:
         assert "no YAML" not in str(refused)
-
-
-# --- what is stamped
-
-
-def test_nothing_in_the_form_needs_trust() -> None:
-    form = yaml.safe_load((ROOT / "copier.yml").read_text())
-    assert not form.keys() & {"_tasks", "_jinja_extensions", "_migrations"}
-
-
-def test_the_command_needs_neither_a_terminal_nor_trust(template: Path, tmp_path: Path) -> None:
-    run("copier", "copy", "--defaults", template, "one", cwd=tmp_path)
-    run(
-        "copier",
-        "copy",
-        "--defaults",
-        "--data-file",
-        ROOT / "tests/answers/auth_user.yml",
-        template,
-        "two",
-        cwd=tmp_path,
-    )
-    assert (tmp_path / "one/src/one/tables.py").exists()
-    assert (tmp_path / "two/src/accounts/tables.py").exists()
-
-
-WIDTHS = {
-    "t" * width: {
-        "c" * min(width, 59 - width): f"enum({'a' * 50},{'b' * width}) unique = {'b' * width}",
-        "d" * (59 - width): f"decimal(50,0) index = {'1' * width}",
-        "e" * (60 - 50 if width > 20 else 9): f"-> {'t' * width} optional",
-        "f" * (60 - 50 if width > 20 else 8): 'json = {"a": [1e22, -0.5, "(, ["], "b": {"c": null}}',
-        "g": "text = " + ("é" if width % 2 else "'") * (29 if width % 2 else 58),
-    }
-    for width in [*range(1, 6), *range(12, 48, 3), 48]
-}
-SHARED = {
-    "events": {"columns": {"id": "bigint", "kind": "string(40)", "at": "timestamp", "data": "json optional"}},
-    "import": {
-        "columns": {
-            "id": "bigint",
-            "platform": "string(20)",
-            "token": "string(255) secret",
-            "kind": f"enum({'x' * 60},b)",
-        },
-        "access": "read-write",
-        "rows": {"platform": "twitch", "id": 5, "kind": "b"},
-    },
-}
-RIGHT: dict[str, dict[str, Any]] = {
-    **{path.stem: yaml.safe_load(path.read_text()) for path in ANSWERS},
-    "widths": {"tables": WIDTHS},
-    "shared": {"tables": {}, "shared": SHARED},
-    "nothing": {"tables": {}, "ci": "none", "database": "sqlite", "service_name": "abacus"},
-    "python names": {
-        "tables": {
-            name: {"c": "text"}
-            for name in [
-                "class",
-                "metadata",
-                "select",
-                "l",
-                "owned",
-                "limit",
-                "int",
-                "a10",
-                "a9",
-                "a_b",
-                "ab",
-            ]
-        }
-    },
-    "description": {"description": "Kunden – für „alle“, it's 漢字 " + "漢" * 22},
-}
-
-
-@pytest.mark.parametrize("answers", RIGHT.values(), ids=RIGHT)
-def test_what_is_stamped_is_clean(stamp: Stamp, answers: dict[str, Any]) -> None:
-    service = stamp(answers)
-    is_clean(service)
-    for path in service.rglob("*"):
-        assert not re.search(r"[{}%]|\.jinja", str(path.relative_to(service)))
-        assert not path.is_file() or not re.search(r"\{%|\{\{ ", path.read_text())
-
-
-def test_the_defaults_are_right_answers(stamp: Stamp) -> None:
-    """With --defaults they are not checked, to lose no time."""
-    answers = yaml.safe_load((stamp() / ".copier-answers.yml").read_text())
-    stamp({name: answer for name, answer in answers.items() if name[0] != "_"}, "again")
-
-
-def test_the_answers_file_stamps_the_same_again(stamp: Stamp) -> None:
-    once = stamp(RIGHT["every_type"] | {"shared": SHARED}, "once")
-    answers = yaml.safe_load((once / ".copier-answers.yml").read_text())
-    again = stamp({name: answer for name, answer in answers.items() if name[0] != "_"}, "again")
-    files = {path.relative_to(once) for path in once.rglob("*") if path.is_file()}
-    assert files == {path.relative_to(again) for path in again.rglob("*") if path.is_file()}
-    assert all((once / file).read_bytes() == (again / file).read_bytes() for file in files)
-
-
-@pytest.mark.parametrize(
-    ("folder", "name"),
-    [
-        ("orders", "orders"),
-        ("My Cool_App", "my-cool-app"),
-        ("2024-app", "app"),
-        ("2024", "my-service"),
-        ("日本", "my-service"),
-        ("json", "json-service"),
-        ("x" * 23 + "-" + "y", "x" * 23),
-    ],
-)
-def test_the_folder_gives_the_name(stamp: Stamp, folder: str, name: str) -> None:
-    service = stamp(folder=folder)
-    assert (service / "src" / name.replace("-", "_") / "service.py").exists()
-    stamp({"service_name": name}, "checked")
-
-
-def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
-    tables = {
-        "sessions": {
-            "user": "-> users unique",
-            "seen": "-> users optional",
-            "kind": "enum(a,b c) unique = b c",
-        },
-        "users": {
-            "email": " string( 255 )  optional   unique",
-            "price": "decimal( 12 , 2 ) = 0",
-            "token": "binary optional secret",
-            "quoted": r'string(9) = "say \"hi\""',
-            "word": "string(9) = unique",
-            "words": 'string(9) = "a unique"',
-            "choice": "enum(a,a index) = a index",
-            "plain": "string(9) index = it's",
-            "both": "string(9) unique index",
-        },
-    }
-    service = stamp({"service_name": "a", "tables": tables})
-    written = (service / "src/a/tables.py").read_text()
-    for line in [
-        '("user", BigInteger(), ForeignKey("users.id"), nullable=False, unique=True)',
-        '("seen", BigInteger(), ForeignKey("users.id"), nullable=True, index=True)',
-        '("kind", Enum("a", "b c"), nullable=False, unique=True, default="b c")',
-        '("email", String(255), nullable=True, unique=True)',
-        '("price", Numeric(12, 2), nullable=False, default="0")',
-        '("token", Binary(), nullable=True, info=SECRET)',
-        """("quoted", String(9), nullable=False, default='say "hi"')""",
-        '("word", String(9), nullable=False, default="unique")',
-        '("words", String(9), nullable=False, default="a unique")',
-        '("choice", Enum("a", "a index"), nullable=False, default="a index")',
-        """("plain", String(9), nullable=False, index=True, default="it's")""",
-        '("both", String(9), nullable=False, unique=True)',
-    ]:
-        assert f"\n    Column{line},\n" in written
-
-
-def test_a_table_comes_after_those_it_names(stamp: Stamp) -> None:
-    tables = {
-        "lines": {"order": "-> orders", "item": "-> items"},
-        "orders": {"buyer": "-> users", "after": "-> orders optional"},
-        "items": {"maker": "-> users optional"},
-        "users": {"name": "string(20)"},
-    }
-    service = stamp({"service_name": "a", "tables": tables})
-    migration = (service / "migrations/versions/0001_create_tables.py").read_text()
-    order = ["users", "orders", "items", "lines"]
-    assert re.findall(r'create_table\(\n +"(\w+)"', migration) == order
-    assert re.findall(r'drop_table\("(\w+)"', migration) == order[::-1]
-    assert re.findall(r"^(\w+) = owned", (service / "src/a/tables.py").read_text(), re.M) == order
-
-
-def test_python_keeps_some_names_and_the_database_none(stamp: Stamp) -> None:
-    service = stamp(
-        {"service_name": "a", "tables": {"class": {"import": "text"}, "items": {"class": "-> class"}}}
-    )
-    routes = service / "src/a/routes"
-    assert (routes / "class_.py").exists()
-    assert (routes / "items.py").exists()
-    assert 'Router("class")' in (routes / "class_.py").read_text()
-    assert 'class_ = owned(\n    metadata,\n    "class",\n' in (service / "src/a/tables.py").read_text()
-
-
-def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
-    service = stamp({"service_name": "a", "tables": {}, "shared": SHARED})
-    assert [path.name for path in (service / "migrations/versions").iterdir()] == [".gitkeep"]
-    assert [path.name for path in (service / "src/a/routes").iterdir()] == ["__init__.py"]
-    assert "DB_USER=a-rw" in (service / ".env.example").read_text()
-    access: dict[str, Any] = {"__name__": "access"}
-    code = (service / "src/a/access.py").read_text()
-    exec(code[code.index("ACCESS = ") :], access)
-    rows = {"platform": "twitch", "id": 5, "kind": "b"}
-    assert access["ACCESS"] == {
-        "events": {"access": "read", "rows": {}},
-        "import": {"access": "read-write", "rows": rows},
-    }
-
-
-@pytest.mark.parametrize("engine", ["postgresql", "mysql", "mariadb", "sqlite"])
-def test_a_shell_can_load_every_line_of_the_settings(stamp: Stamp, engine: str) -> None:
-    service = stamp({"service_name": "a-b", "database": engine})
-    text = (service / ".env.example").read_text()
-    assert "set -a; . ./.env; set +a" in text
-    settings = re.sub("^# (?=[A-Z_]+=)", "", text, flags=re.M)
-    assert not re.search(r"^[^#\n]*[^#\w=./\n-]", settings, re.M)
-    (service / ".env").write_text(re.sub("PASS=$", "PASS=secret", settings, flags=re.M))
-    (service / "var").mkdir()
-    command = ["env", "-i", "sh", "-c", "set -a; . ./.env; set +a; env -0"]
-    done = subprocess.run(command, cwd=service, capture_output=True, text=True, check=True)
-    assert not done.stderr
-    names = set(re.findall("^([A-Z_]+)=", settings, re.M))
-    loaded = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
-    loaded = {name: value for name, value in loaded.items() if name in names}
-    if engine == "sqlite":
-        loaded["DB_NAME"] = str(service / loaded["DB_NAME"])
-    needed = {name: loaded[name] for name in re.findall("^([A-Z_]+)=", text, re.M)}
-    migrates = {name: value for name, value in loaded.items() if name.startswith("MIGRATE_")}
-    assert names == loaded.keys()
-    assert Settings.load(loaded) == Settings.load(needed | migrates)  # what is commented out is the default
-
-
-@pytest.mark.parametrize(
-    ("ci", "path"), [("github", ".github/workflows/check.yml"), ("gitlab", ".gitlab-ci.yml")]
-)
-def test_ci_runs_what_a_developer_runs(stamp: Stamp, ci: str, path: str) -> None:
-    text = (stamp({"ci": ci, "python": "3.12"}) / path).read_text()
-    assert yaml.safe_load(text)
-    assert re.search(r"3\.12\b.*make check\b.*make test\b", text, re.S)
-    assert (
-        len(
-            [
-                file
-                for file in (".github", ".gitlab-ci.yml")
-                if (stamp({"ci": "none"}, "none") / file).exists()
-            ]
-        )
-        == 0
-    )
-
-
-@pytest.mark.parametrize(
-    ("ci", "path"), [("github", ".github/workflows/check.yml"), ("gitlab", ".gitlab-ci.yml")]
-)
-def test_ci_has_the_server_that_the_tests_need(stamp: Stamp, ci: str, path: str) -> None:
-    said = {
-        database: (stamp({"ci": ci, "database": database}, database) / path).read_text()
-        for database in ["sqlite", "postgresql", "mariadb", "mysql"]
-    }
-    assert said["sqlite"] == said["postgresql"]  # a wheel brings PostgreSQL
-    assert re.search(r"apt-get install -y .*mariadb-server\b.*make test", said["mariadb"], re.S)
-    assert not re.search("mysql", said["mariadb"])
-    assert all(map(yaml.safe_load, said.values()))
-    job = yaml.safe_load(said["mysql"])
-    job = job["jobs"]["check"] if ci == "github" else job["check"]
-    services = job["services"].values() if ci == "github" else job["services"]
-    assert [service["image"] if ci == "github" else service for service in services] == ["mysql:8.0"]
-    variables = job["env"] if ci == "github" else job["variables"]
-    host = "127.0.0.1" if ci == "github" else "mysql"
-    assert variables["DB_TEST_URL"] == f"mysql://root:test@{host}:3306/mysql"
-
-
-def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path: Path) -> None:
-    def git(*words: str | Path, cwd: Path) -> None:
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *words]
-        subprocess.run(command, cwd=cwd, check=True, capture_output=True)
-
-    source, service = tmp_path / "source", tmp_path / "service"
-    shutil.copytree(template, source)
-    git("init", cwd=source)
-    git("add", "-A", cwd=source)
-    git("commit", "-m", "one", cwd=source)
-    git("tag", "1.0.0", cwd=source)
-    run("copier", "copy", "--defaults", source, service, cwd=tmp_path)
-    git("init", cwd=service)
-    git("add", "-A", cwd=service)
-    git("commit", "-m", "stamped", cwd=service)
-    stamped = {
-        path: path.read_bytes() for path in service.rglob("*") if path.is_file() and ".git" not in path.parts
-    }
-
-    for path in (source / "template").rglob("*"):
-        if path.is_file():
-            path.write_text(path.read_text() + "# newer\n")
-    git("add", "-A", cwd=source)
-    git("commit", "-m", "two", cwd=source)
-    git("tag", "1.1.0", cwd=source)
-    renamed = subprocess.run(
-        [sys.executable, "-m", "copier", "update", "--defaults", "--data", "service_name=other"],
-        cwd=service,
-        capture_output=True,
-        text=True,
-    )
-    assert renamed.returncode == 1
-    assert "service_name other: the service's own files call it service" in renamed.stderr.splitlines()[-1]
-    assert "Traceback" not in renamed.stderr
-    assert not subprocess.check_output(["git", "status", "--porcelain"], cwd=service)
-
-    said = run(
-        "copier", "update", "--defaults", "--skip-answered", "--data", "service_name=service", cwd=service
-    )
-    for answer in ("tables", "database", "schema", "description"):
-        assert re.search(rf"^ +{answer}\b.* (src/service/|pyproject\.toml)", said, re.M)
-    same = {
-        str(path.relative_to(service)) for path, content in stamped.items() if path.read_bytes() == content
-    }
-    own = r"(\.gitignore|Makefile|README\.md|pyproject\.toml|requirements\.txt|migrations/versions/.*|src/service/.*|tests/.*)"
-    assert same == {
-        name for name in map(lambda path: str(path.relative_to(service)), stamped) if re.fullmatch(own, name)
-    }

@@ -1,0 +1,48 @@
+"""One server of each engine for several processes: the one that starts the others runs it, the others ask where it is."""
+
+import secrets
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from multiprocessing.connection import Client, Connection, Listener
+
+from .room import Failed
+from .server import Database, Missing
+
+Address = tuple[int, str]
+"""The port on 127.0.0.1 and the key of the process that runs the servers."""
+
+
+def share(start: Callable[[str], Database]) -> Address:
+    """Answer whoever asks for an engine with its administrator's account, which `start` gives; one call for an engine
+    at a time."""
+    key = secrets.token_hex(16)
+    listener = Listener(("127.0.0.1", 0), authkey=key.encode())
+    locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def accept() -> None:
+        while True:
+            threading.Thread(target=answer, args=[listener.accept()], daemon=True).start()
+
+    def answer(connection: Connection) -> None:
+        engine = connection.recv()
+        try:
+            with locks[engine]:
+                connection.send(start(engine))
+        except (Missing, Failed) as error:
+            connection.send(error)
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.address[1], key
+
+
+def ask(address: Address, engine: str) -> Database:
+    """The account of the server of `engine`, which may have to be started first. Raises Missing or Failed."""
+    port, key = address
+    with Client(("127.0.0.1", port), authkey=key.encode()) as connection:
+        connection.send(engine)
+        answer = connection.recv()
+    if isinstance(answer, Exception):
+        raise answer
+    assert isinstance(answer, Database)
+    return answer

@@ -1,0 +1,119 @@
+"""One migration of a service at a time, and no table locked for longer than it must."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from dbservice import Limits, Service, migrations
+from dbservice.errors import StartupError
+
+from ...cli_service import CliService
+from ...sample_service import metadata
+from .live_tables import BEFORE, ONE, names
+
+
+def test_two_at_once_take_turns(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    cli_service.use(metadata)
+    cli_service.revision()
+    caplog.clear()
+    with ThreadPoolExecutor(2) as both:
+        with cli_service.backend.migrations.lock("migrate demo", 1):
+            done = [both.submit(cli_service.upgrade) for _ in range(2)]
+            time.sleep(1.5)
+            assert [each.done() for each in done] == [False, False] and names(cli_service) == set()
+        for each in done:
+            each.result(timeout=60)
+    assert len([line for line in caplog.messages if line.startswith("Running upgrade")]) == 1
+    assert cli_service.differences() == []
+
+
+def test_two_processes_at_once_both_end_well(cli_service: CliService) -> None:
+    cli_service.use(metadata)
+    cli_service.revision()
+    both = [cli_service.start("migrate") for _ in range(2)]
+    said = [each.communicate(timeout=60) for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    assert sum("Running upgrade" in err for _, err in said) == 1
+
+
+def test_a_lock_that_is_held_too_long_is_one_sentence(cli_service: CliService) -> None:
+    cli_service.options["limits"] = Limits(lock=1)
+    cli_service.tables(ONE)
+    cli_service.revision()
+    with cli_service.backend.migrations.lock("migrate demo", 1), pytest.raises(StartupError) as caught:
+        cli_service.upgrade()
+    assert str(caught.value) == "Another migration of demo has held the lock for 1 seconds: wait for it."
+    cli_service.upgrade()
+
+
+@pytest.mark.engines("postgresql", "mariadb", "mysql")  # a file is one service's
+def test_another_service_does_not_wait(cli_service: CliService) -> None:
+    cli_service.options["limits"] = Limits(lock=1)
+    cli_service.tables(ONE)
+    cli_service.revision()
+    with migrations.environment.locked(
+        Service("other", sa.MetaData(), root=cli_service.folder), cli_service.backend
+    ):
+        cli_service.upgrade()
+
+
+def test_a_timeout_inside_a_migration_is_not_the_lock_s(
+    cli_service: CliService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli_service.tables(ONE)
+    cli_service.revision()
+
+    def slow(*_: Any) -> None:
+        raise TimeoutError("something else")
+
+    monkeypatch.setattr("alembic.command.upgrade", slow)
+    with pytest.raises(TimeoutError, match="something else"):
+        cli_service.upgrade()
+
+
+@pytest.mark.engines("postgresql")
+def test_a_table_in_use_does_not_make_everybody_wait(cli_service: CliService) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revision()
+    cli_service.upgrade()
+    cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    cli_service.revision()
+    with closing(cli_service.database.connect()) as reader, closing(cli_service.database.connect()) as second:
+        reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
+        migrating = threading.Thread(target=cli_service.upgrade)
+        migrating.start()
+        time.sleep(1)
+        assert migrating.is_alive()
+        cursor = second.cursor()
+        cursor.execute("SET statement_timeout = '5s'")
+        cursor.execute("SELECT * FROM users")  # waits behind the migration, which gives up first
+        second.rollback()
+        reader.rollback()
+        migrating.join(timeout=20)
+        assert not migrating.is_alive()
+    assert cli_service.differences() == []
+
+
+@pytest.mark.engines("mysql", "mariadb")
+def test_a_table_in_use_is_waited_for(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revision("first")
+    cli_service.upgrade()
+    cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    cli_service.revision("second")
+    with closing(cli_service.database.connect()) as reader, ThreadPoolExecutor(1) as other:
+        reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
+        migrating = other.submit(cli_service.upgrade)
+        deadline = time.monotonic() + 20
+        while "tried again" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.1)
+        reader.rollback()
+        migrating.result(timeout=20)
+    assert "tried again: the tables are in use by others" in caplog.messages
+    assert cli_service.differences() == [] and "alembic_version_demo_half" not in names(cli_service)

@@ -1,0 +1,203 @@
+"""What `make revision` writes, says and refuses."""
+
+import re
+
+import pytest
+
+from dbservice import migrations
+from dbservice.errors import StartupError
+
+from ...cli_service import CliService
+from .live_tables import BEFORE, NOTES, ONE, POSTS, fill, make_check_is_content, rows, the_checks_hold
+
+
+@pytest.mark.engines("sqlite")
+def test_a_revision_is_right_without_ruff(cli_service: CliService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    cli_service.tables(BEFORE)
+    assert "op.create_table('users'" in cli_service.revision()
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+
+
+@pytest.mark.engines("sqlite")
+def test_revisions_are_numbered_and_named_by_their_message(cli_service: CliService) -> None:
+    messages = {
+        'say "hi"\n\\ and é': "0001_say_hi_and_e",
+        "": "0002",
+        "日本": "0003",
+        "x" * 99: "0004_" + "x" * 27,
+    }
+    for number, (message, revision) in enumerate(messages.items()):
+        cli_service.tables(ONE + ONE.replace("users", f"users{number}"))
+        assert cli_service.revision(message)
+        assert (cli_service.versions / f"{revision}.py").is_file()
+    cli_service.upgrade()
+    assert migrations.current(cli_service.service, cli_service.backend) == "0004_" + "x" * 27
+    cli_service.migrate_to("0002")
+    assert migrations.current(cli_service.service, cli_service.backend) == "0002"
+    cli_service.migrate_to("0003")
+    cli_service.migrate_to("head")
+    assert migrations.current(cli_service.service, cli_service.backend) == migrations.head(
+        cli_service.service
+    )
+
+
+@pytest.mark.engines("sqlite")
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        (
+            "))",
+            '), Column("phone", String(9), nullable=False))',
+            r"^users\.phone is required and has no default: .* one revision later\.$",
+        ),
+        (
+            '"email"',
+            '"mail"',
+            r"^users\.mail is required and has no default: .* If it is users\.email renamed, ",
+        ),
+    ],
+    ids=["new", "renamed"],
+)
+def test_a_required_column_without_a_default_is_refused(
+    cli_service: CliService, before: str, after: str, sentence: str
+) -> None:
+    cli_service.tables(ONE)
+    cli_service.revision()
+    cli_service.tables(ONE.replace(before, after))
+    with pytest.raises(StartupError, match=sentence):
+        cli_service.revision()
+    assert len(list(cli_service.versions.glob("*.py"))) == 1
+
+
+@pytest.mark.engines("sqlite")
+def test_what_a_revision_drops_is_said(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
+    cli_service.tables(BEFORE + NOTES.replace("post", "user"))
+    cli_service.revision("first")
+    caplog.clear()
+    cli_service.tables(
+        BEFORE.replace(
+            'Column("email", String(20), nullable=False', 'Column("mail", String(30), nullable=True'
+        )
+        .replace('Column("nick"', 'Column("nickname"')
+        .replace('    Column("big", Numeric(18, 2), nullable=True),\n', "")
+    )
+    text = cli_service.revision("second")
+    said = [
+        "drops the table notes with all its rows",
+        "drops users.email with what it holds",
+        "drops users.big with what it holds",
+        "drops users.nick with what it holds; if it was renamed to nickname, write batch_op.alter_column('nick',"
+        " new_column_name='nickname') in place of the two lines",
+    ]
+    for sentence in said:
+        assert sum(sentence in message for message in caplog.messages) == 1, caplog.messages
+        assert sentence in " ".join(text.split("import")[0].split())
+    make_check_is_content(cli_service)
+
+
+RENAMED = {
+    "plain": ('Column("nick", String(20), nullable=True)', 'Column("nickname", String(20), nullable=True)'),
+    "with its type": (
+        'Column("nick", String(20), nullable=True)',
+        'Column("nickname", String(20), nullable=True)',
+    ),
+    "with a default": ('Column("about", ', 'Column("story", '),
+    "unique": (
+        '"email", String(20), nullable=False, unique',
+        '"mail", String(20), nullable=True, unique',
+        '"mail", String(20), nullable=False, unique',
+    ),
+    "an enum": ('Column("order", ', 'Column("group", '),
+    "indexed": (
+        'Column("title", String(20), nullable=False',
+        'Column("head", String(20), nullable=True',
+        'Column("head", String(20), nullable=False',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_what_is_said_of_a_renamed_column_works(
+    cli_service: CliService, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revision("first")
+    cli_service.upgrade()
+    fill(cli_service)
+    old_name, new_name = (re.findall(r'"(\w+)"', part)[0] for part in RENAMED[name][:2])
+    table = "posts" if name == "indexed" else "users"
+    before = rows(cli_service, table)
+    cli_service.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][1]))
+    text = cli_service.revision("second")
+    advice = re.search(r"write (batch_op\.alter_column\(.*\)) in place", "\n".join(caplog.messages))
+    assert advice
+    head, _, rest = text.partition("def upgrade")
+    up, _, down = rest.partition("def downgrade")
+    lines = iter(up.splitlines())
+    kept = []
+    for line in lines:  # without the lines that add and drop, however they are broken
+        if re.search(r"batch_op\.(add|drop)_column\(", line):
+            while line.count("(") > line.count(")"):
+                line += next(lines)
+            if "add_column" in line:
+                typed = ", existing_type=types.String(20)" if name == "with its type" else ""
+                kept.append(f"        {advice[1][:-1]}{typed})")
+            continue
+        kept.append(line)
+    up = "\n".join(kept)
+    (cli_service.versions / "0002_second.py").write_text(f"{head}def upgrade{up}\n\n\ndef downgrade{down}")
+    cli_service.upgrade()
+    cli_service.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][-1]))
+    assert cli_service.differences() == []
+    the_checks_hold(cli_service)
+    after = rows(cli_service, table)
+    assert [row[new_name] for row in after] == [row[old_name] for row in before]
+
+
+OTHER_KINDS = [("String(20)", "Integer()"), ("Integer()", "String(20)"), ("Timestamp()", "Date()"), ("Numeric(12, 2)", "Integer()"),
+    ("Numeric(12, 2)", "Numeric(12, 1)"), ("Text()", "JSON()"), ("Boolean()", "Integer()"), ("Uuid()", "String(40)"), ("Integer()", "Float()")]  # fmt: skip
+
+
+@pytest.mark.engines("sqlite")
+@pytest.mark.parametrize("types", OTHER_KINDS, ids=" to ".join)
+def test_a_column_of_another_kind_is_refused(cli_service: CliService, types: tuple[str, str]) -> None:
+    cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[0]}, nullable=True))')
+    cli_service.revision()
+    cli_service.tables(f'a = owned(metadata, "a", Column("b", {types[1]}, nullable=True))')
+    with pytest.raises(StartupError) as caught:
+        cli_service.revision()
+    assert str(caught.value) == (
+        f"a.b is {types[0]} and cannot become {types[1]}: add a column of another name, fill it, and drop a.b one revision later."
+    )
+    assert len(list(cli_service.versions.glob("*.py"))) == 1
+
+
+@pytest.mark.engines("sqlite")
+@pytest.mark.filterwarnings("error")
+def test_tables_that_refer_to_each_other_are_refused(cli_service: CliService) -> None:
+    cli_service.tables(BEFORE)
+    cli_service.revision()
+    cli_service.upgrade()
+    cli_service.tables(
+        BEFORE.replace(
+            'Column("age", ',
+            'Column("post_id", BigInteger(), ForeignKey("posts.id"), nullable=True, index=True), Column("age", ',
+        )
+    )
+    sentence = (
+        "The foreign keys of posts and users go round, so that no table can come first: make one of them a plain "
+        "BigInteger() column without a ForeignKey."
+    )
+    with pytest.raises(StartupError) as caught:
+        cli_service.revision()
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.engines("sqlite")
+def test_a_foreign_key_to_nothing_is_refused(cli_service: CliService) -> None:
+    cli_service.tables(POSTS)
+    with pytest.raises(StartupError) as caught:
+        cli_service.revision()
+    assert str(caught.value) == "posts.user_id refers to users.id, which tables.py does not have."

@@ -1,0 +1,34 @@
+"""`/metrics`."""
+
+import re
+
+import httpx
+
+from dbservice.testing import make
+
+from ..sample_service import users
+
+
+async def test_metrics_count_by_route_and_not_by_row(client: httpx.AsyncClient) -> None:
+    rows = [await make(client, users) for _ in range(3)]
+    for row in rows:
+        await client.get(f"/v1/users/{row['id']}")
+    await client.get("/v1/users/999999999")
+    await client.get("/v1/users/x")
+    for number in range(3):
+        await client.get(f"/nowhere/{number}")
+        await client.request(f"MADE-UP-{number}", "/v1/users")
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    counts = dict(re.findall(r"^http_requests_total\{(.*)\} (.*)$", answer.text, re.M))
+    assert counts == {
+        'method="POST",route="/v1/users",status="201"': "3.0",
+        'method="GET",route="/v1/users/{id}",status="200"': "3.0",
+        'method="GET",route="/v1/users/{id}",status="404"': "1.0",
+        'method="GET",route="/v1/users/{id}",status="422"': "1.0",
+        'method="GET",route="none",status="404"': "3.0",
+        'method="other",route="/v1/users",status="405"': "3.0",
+    }
+    for gauge in ("db_read_pool_size", "db_read_pool_in_use", "db_write_pool_size", "db_writes_in_flight"):
+        assert re.search(rf"^{gauge} \d+\.0$", answer.text, re.M)
+    assert "http_request_duration_seconds_bucket" in answer.text

@@ -1,0 +1,55 @@
+"""SIGTERM and SIGINT: what is in flight is finished; and clients that go away before."""
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from dbservice.settings import Settings
+
+from ..sample_service import stored_emails
+from .service_process import Load, Process, environ_of, metric
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+async def test_it_finishes_what_is_in_flight_and_ends(
+    migrated: Settings, tmp_path: Path, how: signal.Signals
+) -> None:
+    with Process(tmp_path, environ_of(migrated)) as process:
+        async with process.client() as client:
+            await process.becomes(200, client)
+            load = Load(client)
+            async with load:
+                await load.goes_on(5)
+                writing = [
+                    asyncio.ensure_future(client.post(f"/v1/slow/write/{n}@{how.name}.example"))
+                    for n in range(2)
+                ]
+                reading = asyncio.ensure_future(client.get("/v1/slow/read"))
+                await asyncio.sleep(0.3)
+                process.signal(how)
+                answers = await asyncio.gather(*writing, reading)
+                assert await asyncio.to_thread(process.wait) == 0
+            assert [answer.status_code for answer in answers] == [201, 201, 200]
+            assert not load.strange
+    load.assert_kept(migrated)
+    assert {f"{n}@{how.name}.example" for n in range(2)} <= set(stored_emails(migrated))
+    assert process.said() == []
+
+
+async def test_clients_that_go_away_cost_nothing(migrated: Settings, tmp_path: Path) -> None:
+    with Process(tmp_path, environ_of(migrated)) as process:
+        async with process.client() as client:
+            await process.becomes(200, client)
+            for path in ("/v1/slow/read", "/v1/users") * 15:
+                with socket.create_connection(("127.0.0.1", process.port)) as gone:
+                    gone.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            answer = await process.becomes(200, client)
+            assert answer.json()["status"] == "ready"
+            async with asyncio.timeout(20):
+                while await metric(client, "db_read_pool_in_use"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+            answers = await asyncio.gather(*(client.get("/v1/users") for _ in range(10)))
+            assert {answer.status_code for answer in answers} == {200}

@@ -1,0 +1,282 @@
+"""What is stamped needs no second look: files, names, order, settings, CI."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dbservice.settings import Settings
+
+from .conftest import ROOT, Stamp, run
+
+ANSWERS = sorted((ROOT / "tests/answers").glob("*.yml"))
+
+
+def is_clean(service: Path) -> None:
+    """Assert that formatter, linter and compiler have nothing to say about the service's own files."""
+    run("ruff", "format", "--check", "--diff", "--no-cache", ".", cwd=service)
+    run("ruff", "check", "--no-cache", ".", cwd=service)
+    for path in service.rglob("*.py"):
+        compile(path.read_text(), path, "exec")
+
+
+def test_nothing_in_the_form_needs_trust() -> None:
+    form = yaml.safe_load((ROOT / "copier.yml").read_text())
+    assert not form.keys() & {"_tasks", "_jinja_extensions", "_migrations"}
+
+
+def test_the_command_needs_neither_a_terminal_nor_trust(template: Path, tmp_path: Path) -> None:
+    run("copier", "copy", "--defaults", template, "one", cwd=tmp_path)
+    run(
+        "copier",
+        "copy",
+        "--defaults",
+        "--data-file",
+        ROOT / "tests/answers/auth_user.yml",
+        template,
+        "two",
+        cwd=tmp_path,
+    )
+    assert (tmp_path / "one/src/one/tables.py").exists()
+    assert (tmp_path / "two/src/accounts/tables.py").exists()
+
+
+WIDTHS = {
+    "t" * width: {
+        "c" * min(width, 59 - width): f"enum({'a' * 50},{'b' * width}) unique = {'b' * width}",
+        "d" * (59 - width): f"decimal(50,0) index = {'1' * width}",
+        "e" * (60 - 50 if width > 20 else 9): f"-> {'t' * width} optional",
+        "f" * (60 - 50 if width > 20 else 8): 'json = {"a": [1e22, -0.5, "(, ["], "b": {"c": null}}',
+        "g": "text = " + ("é" if width % 2 else "'") * (29 if width % 2 else 58),
+    }
+    for width in [*range(1, 6), *range(12, 48, 3), 48]
+}
+
+
+SHARED = {
+    "events": {"columns": {"id": "bigint", "kind": "string(40)", "at": "timestamp", "data": "json optional"}},
+    "import": {
+        "columns": {
+            "id": "bigint",
+            "platform": "string(20)",
+            "token": "string(255) secret",
+            "kind": f"enum({'x' * 60},b)",
+        },
+        "access": "read-write",
+        "rows": {"platform": "twitch", "id": 5, "kind": "b"},
+    },
+}
+
+
+RIGHT: dict[str, dict[str, Any]] = {
+    **{path.stem: yaml.safe_load(path.read_text()) for path in ANSWERS},
+    "widths": {"tables": WIDTHS},
+    "shared": {"tables": {}, "shared": SHARED},
+    "nothing": {"tables": {}, "ci": "none", "database": "sqlite", "service_name": "abacus"},
+    "python names": {
+        "tables": {
+            name: {"c": "text"}
+            for name in [
+                "class",
+                "metadata",
+                "select",
+                "l",
+                "owned",
+                "limit",
+                "int",
+                "a10",
+                "a9",
+                "a_b",
+                "ab",
+            ]
+        }
+    },
+    "description": {"description": "Kunden – für „alle“, it's 漢字 " + "漢" * 22},
+}
+
+
+@pytest.mark.parametrize("answers", RIGHT.values(), ids=RIGHT)
+def test_what_is_stamped_is_clean(stamp: Stamp, answers: dict[str, Any]) -> None:
+    service = stamp(answers)
+    is_clean(service)
+    for path in service.rglob("*"):
+        assert not re.search(r"[{}%]|\.jinja", str(path.relative_to(service)))
+        assert not path.is_file() or not re.search(r"\{%|\{\{ ", path.read_text())
+
+
+def test_the_defaults_are_right_answers(stamp: Stamp) -> None:
+    """With --defaults they are not checked, to lose no time."""
+    answers = yaml.safe_load((stamp() / ".copier-answers.yml").read_text())
+    stamp({name: answer for name, answer in answers.items() if name[0] != "_"}, "again")
+
+
+def test_the_answers_file_stamps_the_same_again(stamp: Stamp) -> None:
+    once = stamp(RIGHT["every_type"] | {"shared": SHARED}, "once")
+    answers = yaml.safe_load((once / ".copier-answers.yml").read_text())
+    again = stamp({name: answer for name, answer in answers.items() if name[0] != "_"}, "again")
+    files = {path.relative_to(once) for path in once.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(again) for path in again.rglob("*") if path.is_file()}
+    assert all((once / file).read_bytes() == (again / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("orders", "orders"),
+        ("My Cool_App", "my-cool-app"),
+        ("2024-app", "app"),
+        ("2024", "my-service"),
+        ("日本", "my-service"),
+        ("json", "json-service"),
+        ("x" * 23 + "-" + "y", "x" * 23),
+    ],
+)
+def test_the_folder_gives_the_name(stamp: Stamp, folder: str, name: str) -> None:
+    service = stamp(folder=folder)
+    assert (service / "src" / name.replace("-", "_") / "service.py").exists()
+    stamp({"service_name": name}, "checked")
+
+
+def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
+    tables = {
+        "sessions": {
+            "user": "-> users unique",
+            "seen": "-> users optional",
+            "kind": "enum(a,b c) unique = b c",
+        },
+        "users": {
+            "email": " string( 255 )  optional   unique",
+            "price": "decimal( 12 , 2 ) = 0",
+            "token": "binary optional secret",
+            "quoted": r'string(9) = "say \"hi\""',
+            "word": "string(9) = unique",
+            "words": 'string(9) = "a unique"',
+            "choice": "enum(a,a index) = a index",
+            "plain": "string(9) index = it's",
+            "both": "string(9) unique index",
+        },
+    }
+    service = stamp({"service_name": "a", "tables": tables})
+    written = (service / "src/a/tables.py").read_text()
+    for line in [
+        '("user", BigInteger(), ForeignKey("users.id"), nullable=False, unique=True)',
+        '("seen", BigInteger(), ForeignKey("users.id"), nullable=True, index=True)',
+        '("kind", Enum("a", "b c"), nullable=False, unique=True, default="b c")',
+        '("email", String(255), nullable=True, unique=True)',
+        '("price", Numeric(12, 2), nullable=False, default="0")',
+        '("token", Binary(), nullable=True, info=SECRET)',
+        """("quoted", String(9), nullable=False, default='say "hi"')""",
+        '("word", String(9), nullable=False, default="unique")',
+        '("words", String(9), nullable=False, default="a unique")',
+        '("choice", Enum("a", "a index"), nullable=False, default="a index")',
+        """("plain", String(9), nullable=False, index=True, default="it's")""",
+        '("both", String(9), nullable=False, unique=True)',
+    ]:
+        assert f"\n    Column{line},\n" in written
+
+
+def test_a_table_comes_after_those_it_names(stamp: Stamp) -> None:
+    tables = {
+        "lines": {"order": "-> orders", "item": "-> items"},
+        "orders": {"buyer": "-> users", "after": "-> orders optional"},
+        "items": {"maker": "-> users optional"},
+        "users": {"name": "string(20)"},
+    }
+    service = stamp({"service_name": "a", "tables": tables})
+    migration = (service / "migrations/versions/0001_create_tables.py").read_text()
+    order = ["users", "orders", "items", "lines"]
+    assert re.findall(r'create_table\(\n +"(\w+)"', migration) == order
+    assert re.findall(r'drop_table\("(\w+)"', migration) == order[::-1]
+    assert re.findall(r"^(\w+) = owned", (service / "src/a/tables.py").read_text(), re.M) == order
+
+
+def test_python_keeps_some_names_and_the_database_none(stamp: Stamp) -> None:
+    service = stamp(
+        {"service_name": "a", "tables": {"class": {"import": "text"}, "items": {"class": "-> class"}}}
+    )
+    routes = service / "src/a/routes"
+    assert (routes / "class_.py").exists()
+    assert (routes / "items.py").exists()
+    assert 'Router("class")' in (routes / "class_.py").read_text()
+    assert 'class_ = owned(\n    metadata,\n    "class",\n' in (service / "src/a/tables.py").read_text()
+
+
+def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
+    service = stamp({"service_name": "a", "tables": {}, "shared": SHARED})
+    assert [path.name for path in (service / "migrations/versions").iterdir()] == [".gitkeep"]
+    assert [path.name for path in (service / "src/a/routes").iterdir()] == ["__init__.py"]
+    assert "DB_USER=a-rw" in (service / ".env.example").read_text()
+    access: dict[str, Any] = {"__name__": "access"}
+    code = (service / "src/a/access.py").read_text()
+    exec(code[code.index("ACCESS = ") :], access)
+    rows = {"platform": "twitch", "id": 5, "kind": "b"}
+    assert access["ACCESS"] == {
+        "events": {"access": "read", "rows": {}},
+        "import": {"access": "read-write", "rows": rows},
+    }
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "mariadb", "sqlite"])
+def test_a_shell_can_load_every_line_of_the_settings(stamp: Stamp, engine: str) -> None:
+    service = stamp({"service_name": "a-b", "database": engine})
+    text = (service / ".env.example").read_text()
+    assert "set -a; . ./.env; set +a" in text
+    settings = re.sub("^# (?=[A-Z_]+=)", "", text, flags=re.M)
+    assert not re.search(r"^[^#\n]*[^#\w=./\n-]", settings, re.M)
+    (service / ".env").write_text(re.sub("PASS=$", "PASS=secret", settings, flags=re.M))
+    (service / "var").mkdir()
+    command = ["env", "-i", "sh", "-c", "set -a; . ./.env; set +a; env -0"]
+    done = subprocess.run(command, cwd=service, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    names = set(re.findall("^([A-Z_]+)=", settings, re.M))
+    loaded = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    loaded = {name: value for name, value in loaded.items() if name in names}
+    if engine == "sqlite":
+        loaded["DB_NAME"] = str(service / loaded["DB_NAME"])
+    needed = {name: loaded[name] for name in re.findall("^([A-Z_]+)=", text, re.M)}
+    migrates = {name: value for name, value in loaded.items() if name.startswith("MIGRATE_")}
+    assert names == loaded.keys()
+    assert Settings.load(loaded) == Settings.load(needed | migrates)  # what is commented out is the default
+
+
+@pytest.mark.parametrize(
+    ("ci", "path"), [("github", ".github/workflows/check.yml"), ("gitlab", ".gitlab-ci.yml")]
+)
+def test_ci_runs_what_a_developer_runs(stamp: Stamp, ci: str, path: str) -> None:
+    text = (stamp({"ci": ci, "python": "3.12"}) / path).read_text()
+    assert yaml.safe_load(text)
+    assert re.search(r"3\.12\b.*make check\b.*make test\b", text, re.S)
+    assert (
+        len(
+            [
+                file
+                for file in (".github", ".gitlab-ci.yml")
+                if (stamp({"ci": "none"}, "none") / file).exists()
+            ]
+        )
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("ci", "path"), [("github", ".github/workflows/check.yml"), ("gitlab", ".gitlab-ci.yml")]
+)
+def test_ci_has_the_server_that_the_tests_need(stamp: Stamp, ci: str, path: str) -> None:
+    said = {
+        database: (stamp({"ci": ci, "database": database}, database) / path).read_text()
+        for database in ["sqlite", "postgresql", "mariadb", "mysql"]
+    }
+    assert said["sqlite"] == said["postgresql"]  # a wheel brings PostgreSQL
+    assert re.search(r"apt-get install -y .*mariadb-server\b.*make test", said["mariadb"], re.S)
+    assert not re.search("mysql", said["mariadb"])
+    assert all(map(yaml.safe_load, said.values()))
+    job = yaml.safe_load(said["mysql"])
+    job = job["jobs"]["check"] if ci == "github" else job["check"]
+    services = job["services"].values() if ci == "github" else job["services"]
+    assert [service["image"] if ci == "github" else service for service in services] == ["mysql:8.0"]
+    variables = job["env"] if ci == "github" else job["variables"]
+    host = "127.0.0.1" if ci == "github" else "mysql"
+    assert variables["DB_TEST_URL"] == f"mysql://root:test@{host}:3306/mysql"

@@ -1,0 +1,16 @@
+"""What an engine makes of the errors of its drivers, without a server."""
+
+import pymysql
+
+from dbservice.backends import ErrorKind, backend_for
+from dbservice.settings import Settings
+
+
+async def test_an_account_with_too_many_connections_is_worth_waiting_for(server_settings: Settings) -> None:
+    if server_settings.db_type == "mysql":
+        assert (
+            backend_for(server_settings).classify_error(
+                pymysql.err.OperationalError(1226, "max_user_connections")
+            )
+            is ErrorKind.STARTING
+        )
