@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .types import ColumnType, Enum, Id, String, Timestamp, fresh
+from .types import ColumnType, Enum, Id, String, Timestamp, copy_default
 
 SECRET = {"secret": True}
 """`info=SECRET` on a column: the API takes it, never answers it, and no log holds it."""
@@ -73,7 +73,7 @@ def has_default(column: sa.Column[Any]) -> bool:
 
 def default_of(column: sa.Column[Any]) -> Any:
     """The Python value a create fills in for `column`; a fresh one each time."""
-    return fresh(column.info["default"])
+    return copy_default(column.info["default"])
 
 
 def is_secret(column: sa.Column[Any]) -> bool:
