@@ -17,7 +17,7 @@ from dbservice.testing import servers
 
 from .tiny import Tiny, engines_of, only
 
-TABLES = 'users = owned(metadata, "users", Column("email", String(20), nullable=False))\n'
+TABLES = 'class Users(Table, name="users"): email = Column(String(20), nullable=False)\n'
 COMMANDS = ("serve", "migrate", "revision", "check-migrations")
 
 

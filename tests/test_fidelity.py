@@ -16,25 +16,25 @@ from databases import Database
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 
-from dbservice import DAL, Row, public, query
+from dbservice import DAL, Row, public_columns, query
 from dbservice import types as t
 from dbservice.engines import Engine
-from dbservice.schema import owned, service_metadata
+from dbservice.schema import Column, Table
 from dbservice.service import Running
 
 from .edges import EDGES, OPERATORS, REFUSED, ROWS
-from .specimen import users, values
+from .specimen import Values, users, values
 from .test_types import SUBCLASSES, identical, kind
 
 COLUMNS = [column for column in values.columns if column.name in EDGES]
 ID = values.c.id
 
 
-class ValuesRow(Row, table=values):
+class ValuesRow(Values, Row):
     """A row of values."""
 
 
-ALL = query(ValuesRow, sa.select(*public(values)).order_by(ID))
+ALL = query(ValuesRow, sa.select(*public_columns(values)).order_by(ID))
 
 
 # --- how a value lies in the database, written down without the code under test: it may not change under a service
@@ -482,10 +482,11 @@ DEFAULTS: dict[str, tuple[t.ColumnType, Any]] = {
 
 @pytest.fixture
 def defaults(running: Running) -> Iterator[sa.Table]:
-    columns: list[sa.Column[Any]] = [
-        sa.Column(name, kind, nullable=False, default=default) for name, (kind, default) in DEFAULTS.items()
-    ]
-    table = owned(service_metadata(), "defaults", sa.Column("number_", t.Integer(), nullable=False), *columns)
+    class Defaults(Table, name="defaults", metadata=sa.MetaData()):
+        number_ = Column(t.Integer())
+        vars().update({name: Column(kind, default=default) for name, (kind, default) in DEFAULTS.items()})
+
+    table = Defaults.__table__
     engine = running.engine.sqlalchemy()
     table.metadata.create_all(engine)
     yield table

@@ -462,7 +462,7 @@ async def test_a_secret_is_taken_and_never_given(
 
 
 TABLES = """
-users = owned(metadata, "users", Column("email", String(20), nullable=False), Column("password", String(40), info=SECRET))
+class Users(Table, name="users"): email = Column(String(20)); password = Column(String(40), nullable=True, secret=True)
 """
 
 

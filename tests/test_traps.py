@@ -15,14 +15,14 @@ import pytest
 import sqlalchemy as sa
 from pydal._globals import THREAD_LOCAL
 
-from dbservice import DAL, BadValue, NotFound, Row, Unavailable, logs, public, query
+from dbservice import DAL, BadValue, NotFound, Row, Unavailable, logs, public_columns, query
 from dbservice.engines import engine_of
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Database, Server
 
 from .provoke import client_of, prepared, sessions, started, until, with_tables
-from .specimen import items, order, users, values
+from .specimen import Values, items, order, users, values
 
 PLATFORM = Path(__file__).parents[1] / "template/src/dbservice"
 AWKWARD = "p@ss/w:rd%1#x é"
@@ -33,12 +33,12 @@ class Group(Row):
     group: str | None
 
 
-class ValuesRow(Row, table=values):
+class ValuesRow(Values, Row):
     """A row of values."""
 
 
 ONE_GROUP = query(Group, sa.select(order.c.id, order.c.group).where(order.c.id == sa.bindparam("id")))
-ONE_VALUE = query(ValuesRow, sa.select(*public(values)).where(values.c.id == sa.bindparam("id")))
+ONE_VALUE = query(ValuesRow, sa.select(*public_columns(values)).where(values.c.id == sa.bindparam("id")))
 
 
 async def in_both_sessions(running: Running, sql: str) -> list[Any]:
@@ -167,7 +167,7 @@ async def test_what_an_administrator_set_changes_no_value(server: Server) -> Non
                 assert (await client.get(f"/v1/values/{row['id']}")).json() == row
                 read = await running.reads.one(ONE_VALUE, id=row["id"])
                 held = await running.writes.run(lambda db: db[values].get(row["id"]))
-                assert held is not None and ValuesRow.of(held) == read
+                assert held is not None and ValuesRow.from_mapping(held) == read
                 variable = {"mariadb": "@@tx_isolation", "mysql": "@@transaction_isolation"}.get(
                     server.engine, "current_setting('transaction_isolation')"
                 )

@@ -15,12 +15,12 @@ from typing import Any
 
 import pymysql
 import pytest
-from sqlalchemy import Column
+import sqlalchemy as sa
 
 from dbservice import DAL, Conflict, NotFound, Unavailable
 from dbservice.engines import Fault, engine_of, mysql
 from dbservice.errors import OutcomeUnknown
-from dbservice.schema import owned, service_metadata
+from dbservice.schema import Column, Table
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Server
@@ -530,8 +530,10 @@ async def test_a_conflict_leaves_the_connection_usable(running: Running) -> None
 
 def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
     # PyDAL finds a thread's connection by id(adapter), and a new adapter may get the id of one that is gone
-    tables = service_metadata()
-    names = owned(tables, "names", Column("name", String(9), nullable=False))
+    tables = sa.MetaData()
+
+    class Names(Table, name="names", metadata=tables):
+        name = Column(String(9))
 
     def run(db: DAL, unit: Callable[[DAL], Any]) -> Any:
         db.begin_unit()
@@ -540,7 +542,7 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
         return answer
 
     def insert(name: str, db: DAL) -> None:
-        db[names].insert(name=name)
+        db[Names].insert(name=name)
 
     gc.freeze()  # what is there already need not be looked through each time
     engines = [
@@ -556,7 +558,7 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
         for number in range(200):
             which = chance.randrange(2)
             asked += "ab"[which]
-            unit = thread.submit(run, DAL(engines[which], tables), lambda db: db(db[names].id > 0).select())
+            unit = thread.submit(run, DAL(engines[which], tables), lambda db: db(db[Names].id > 0).select())
             read += unit.result().first().name
             del unit
             if number % 10 == 0:

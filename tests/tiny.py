@@ -21,18 +21,18 @@ T = TypeVar("T")
 PLATFORM = Path(__file__).parents[1] / "template" / "src"
 
 _TABLES = """
-from dbservice.schema import SECRET, owned, service_metadata
+from dbservice.schema import *
 from dbservice.types import *
-from sqlalchemy import Column, ForeignKey
+from sqlalchemy import MetaData
 
-metadata = service_metadata()
+class Table(Table, metadata=MetaData()): ...
 """
 _SERVICE = """
 from dbservice import Limits, Service
 
-from .tables import metadata
+from . import tables
 
-service = Service(name="tiny", description="A tiny service.", tables=metadata{options})
+service = Service(name="tiny", description="A tiny service.", tables=tables{options})
 app = service.app
 """
 _MAIN = """
@@ -74,7 +74,7 @@ class Tiny:
         (self.package / "tables.py").write_text(_TABLES + source)
         namespace: dict[str, Any] = {}
         exec(compile(_TABLES + source, "tables.py", "exec"), namespace)
-        self.use(namespace["metadata"])
+        self.use(namespace["Table"].__metadata__)
         return self.service
 
     def use(self, metadata: sa.MetaData) -> Service:

@@ -5,13 +5,13 @@ from .errors import BadValue, Conflict, NotFound, Problem, Unavailable
 from .http.pools import Reads, Writes
 from .limits import Limits
 from .mirror import DAL
-from .models import Create, Page, Patch, Row
-from .reads import Query, query
-from .schema import public
+from .reads import Query, Statement, query
+from .schema import UNSET, Create, Page, Patch, Row, UnsetType, public_columns
 from .service import Service
 
 __all__ = [
     "DAL",
+    "UNSET",
     "BadValue",
     "Conflict",
     "Create",
@@ -24,8 +24,10 @@ __all__ = [
     "Reads",
     "Row",
     "Service",
+    "Statement",
     "Unavailable",
+    "UnsetType",
     "Writes",
-    "public",
+    "public_columns",
     "query",
 ]

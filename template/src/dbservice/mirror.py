@@ -4,13 +4,14 @@ PyDAL by itself alters values (booleans, microseconds, zones, strict mode), writ
 refuses common names. Here every column has a type of its own, whose literal comes from the engine; every connection is
 set up by the engine; a table or column is reached by its SQLAlchemy object, so no name is refused:
 
-    db[users].insert(email="a@b.example")            # plain PyDAL
-    db(db[users].email == "a@b.example").select()
+    db[Users].insert(email="a@b.example")            # plain PyDAL
+    db(db[Users].email == "a@b.example").select()
 """
 
 import contextlib
 import datetime as dt
 import itertools
+import keyword
 import re
 import threading
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from pydal.objects import Expression, Field, LazySet, Query, Row, Rows, Table
 from .engines.interface import Engine, quoted
 from .errors import BadValue
 from .expressions import FOLDS, INSTEAD
-from .schema import default_of, has_default, python_name
+from .schema import default_of, has_default
 from .types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
 
 _numbers = itertools.count()
@@ -447,7 +448,8 @@ class _Unit(threading.local):
 class DAL(pydal.DAL):  # type: ignore[misc]
     """PyDAL's DAL over the tables of a service; one for the process, a connection for each thread that uses it.
 
-    `db[table]` is the PyDAL table of a SQLAlchemy table; `db.users` works too where PyDAL allows the name."""
+    `db[Users]` is the PyDAL table of a table class, or of its SQLAlchemy table; `db.users` works too where PyDAL allows
+    the name."""
 
     execution_handlers: ClassVar[
         list[Any]
@@ -473,7 +475,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         quote = self._adapter.dialect.quote
         names = {column.name: _field_name(column.name) for column in table.columns}
         fields = [self._field(column, names[column.name]) for column in table.columns]
-        name = python_name(table.name, DAL)
+        name = _free_name(table.name, DAL)
         if REGEX_PYTHON_KEYWORDS.match(name):  # Python 2's, too
             name = f"{name}_"
         mirrored = self.define_table(
@@ -501,6 +503,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         )
 
     def __getitem__(self, key: Any) -> Any:
+        key = getattr(key, "__table__", key)  # of a table class
         return self._mirrors[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
 
     def commit(self) -> None:
@@ -547,7 +550,12 @@ class DAL(pydal.DAL):  # type: ignore[misc]
 def _field_name(column: str) -> str:
     if column in ("update_record", "delete_record") or REGEX_PYTHON_KEYWORDS.match(column):
         return f"{column}_"
-    return python_name(python_name(column, MirroredTable), Row)
+    return _free_name(_free_name(column, MirroredTable), Row)
+
+
+def _free_name(name: str, taken: type) -> str:
+    kept = keyword.iskeyword(name) or hasattr(taken, name)
+    return f"{name}_" if kept else str(name)
 
 
 def _now() -> dt.datetime:

@@ -19,6 +19,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.plugins import Plugin
 from alembic.util import PriorityDispatchResult
 
+from .schema import constraint_name
 from .types import ColumnType, Default, Enum, EnumCheck
 
 PLUGIN = "dbservice.revisions"
@@ -229,8 +230,8 @@ def _compare_checks(
     if existing is None or declared is None:
         return _CONTINUE
     checks = [each for each in declared.constraints if isinstance(each, EnumCheck)]
-    new = {_name(context, name, each.column_name): each for each in checks}
-    names = {_name(context, name, each.name): each.name for each in existing.columns}
+    new = {constraint_name("ck", name, [each.column_name]): each for each in checks}
+    names = {constraint_name("ck", name, [each.name]): each.name for each in existing.columns}
     assert context.inspector is not None
     for each in context.inspector.get_check_constraints(name):
         if (old_name := each["name"]) not in names or not old_name:
@@ -243,13 +244,6 @@ def _compare_checks(
     for new_name, check in new.items():
         modify.ops.append(_AddCheck(new_name, name, check.column_name, check.column_type))
     return _CONTINUE
-
-
-def _name(context: AutogenContext, table: str, column: str) -> str:
-    assert context.dialect is not None
-    check = sa.CheckConstraint("", name=sa.schema.conv(f"ck_{table}_{column}"))
-    # shortened where the engine's names are, and not quoted
-    return str(context.dialect.identifier_preparer.format_constraint(check, _alembic_quote=False))
 
 
 class _AddCheck(ops.CreateCheckConstraintOp):
@@ -290,7 +284,7 @@ def _render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
         return f"types.{thing!r}"
     if kind == "check" and (found := _enum_of(thing)):
         column, enum = found
-        name = f"ck_{thing.table.name}_{column}"
+        name = constraint_name("ck", thing.table.name, [column])
         return f"types.{enum!r}.check_constraint({column!r}, name=op.f({name!r}))"
     thing = getattr(thing, "arg", thing)
     if kind == "server_default" and isinstance(thing, Default):
@@ -303,7 +297,9 @@ def _enum_of(check: Any) -> tuple[str, Enum] | None:
     if isinstance(check, EnumCheck):
         return check.column_name, check.column_type
     for column in check.table.columns:
-        if check.name == f"ck_{check.table.name}_{column.name}" and isinstance(column.type, Enum):
+        if check.name == constraint_name("ck", check.table.name, [column.name]) and isinstance(
+            column.type, Enum
+        ):
             return column.name, column.type
     return None
 

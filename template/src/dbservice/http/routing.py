@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, create_model
 from pydantic_core import PydanticCustomError
 
 from ..limits import Limits
-from ..models import Page, Row
+from ..schema import Page, Row
 from ..types import INT64
 from .bodies import JSONRequest
 from .pools import supplied
@@ -132,7 +132,7 @@ def _documented(answer: Any) -> Any:
 
 @functools.cache
 def _row_model(row: type[Row]) -> type[BaseModel]:
-    return row.documented()
+    return row.openapi_model()
 
 
 @functools.cache
@@ -151,7 +151,7 @@ def _encoding(endpoint: Callable[..., Any], status: int, path: str) -> Callable[
     def answer(result: Any, asked: dict[str, Any]) -> Any:
         if not isinstance(result, Row | Page | list):
             return result
-        headers = {"Location": f"{path}/{result.id}"} if locate and isinstance(result, Row) else None
+        headers = {"Location": f"{path}/{result.id}"} if locate and hasattr(result, "id") else None
         response = Response(encode(result), status, headers, "application/json")
         if said:
             given = asked[said]
