@@ -25,17 +25,18 @@ from .sample_service import client_of, routes
 PLATFORM = Path(__file__).parents[1] / "template" / "src"
 
 _TABLES = """
-from dbservice.schema import SECRET, owned, service_metadata
+from dbservice.schema import *
 from dbservice.types import *
-from sqlalchemy import Column, ForeignKey
+from sqlalchemy import MetaData
 
-metadata = service_metadata()
+class Table(Table, metadata=MetaData()): ...
 """
 _SERVICE = """
 from dbservice import Limits, Service
 
+from . import tables
 
-service = Service(name="demo", description="A demo service.", tables=metadata{options})
+service = Service(name="tiny", description="A tiny service.", tables=tables{options})
 app = service.app
 """
 _MAIN = """
@@ -76,7 +77,7 @@ class CliService:
         (self.package / "tables.py").write_text(_TABLES + source)
         namespace: dict[str, Any] = {}
         exec(compile(_TABLES + source, "tables.py", "exec"), namespace)
-        self.use(namespace["metadata"])
+        self.use(namespace["Table"].__metadata__)
         return self.service
 
     def use(self, metadata: sa.MetaData) -> Service:
@@ -135,7 +136,7 @@ class CliService:
 
 
 USERS_WITH_PASSWORD = """
-users = owned(metadata, "users", Column("email", String(20), nullable=False), Column("password", String(40), info=SECRET))
+class Users(Table, name="users"): email = Column(String(20)); password = Column(String(40), nullable=True, secret=True)
 """
 
 

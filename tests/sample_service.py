@@ -1,5 +1,6 @@
 """A service that is not stamped: every type of column, awkward names, and the routes a stamped service would have."""
 
+import types
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -7,12 +8,26 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from sqlalchemy import Column, ForeignKey
 
-from dbservice import DAL, Create, Limits, NotFound, Page, Patch, Reads, Row, Service, Writes, public, query
+from dbservice import (
+    DAL,
+    Create,
+    Limits,
+    NotFound,
+    Page,
+    Patch,
+    Reads,
+    Row,
+    Service,
+    Statement,
+    Writes,
+    public_columns,
+    query,
+    schema,
+)
 from dbservice.backends import backend_for
 from dbservice.http import Cursor, PageSize, Router, RowId
-from dbservice.schema import SECRET, owned, service_metadata
+from dbservice.schema import RESERVED_ATTRIBUTES, BareTable, Column, ForeignKey
 from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Server
@@ -33,121 +48,129 @@ from dbservice.types import (
     Uuid,
 )
 
-metadata = service_metadata()
+
+class Table(schema.Table, metadata=sa.MetaData()):
+    """The base of the specimen's tables."""
+
+
+def attribute(column: str) -> str:
+    """What a table class calls the column of this name."""
+    return f"{column}_" if column in RESERVED_ATTRIBUTES else column
+
+
+def made(name: str, /, *bases: type, **options: Any) -> Any:
+    """What `class name(*bases, **options)` makes, where these are values."""
+    return types.new_class(name, bases, options, lambda body: body.update(__module__=__name__, __doc__=name))
+
 
 # one optional column of each type, so that a test may send one value and nothing else
-values = owned(
-    metadata,
-    "values",
-    Column("string", String(40), nullable=True),
-    Column("text", Text(), nullable=True),
-    Column("integer", Integer(), nullable=True),
-    Column("bigint", BigInteger(), nullable=True),
-    Column("boolean", Boolean(), nullable=True),
-    Column("decimal", Numeric(12, 2), nullable=True),
-    Column("whole_decimal", Numeric(18, 0), nullable=True),
-    Column("long_decimal", Numeric(38, 10), nullable=True),
-    Column("longest_decimal", Numeric(65, 30), nullable=True),
-    Column("float", Float(), nullable=True),
-    Column("date", Date(), nullable=True),
-    Column("time", Time(), nullable=True),
-    Column("timestamp", Timestamp(), nullable=True),
-    Column("json", JSON(), nullable=True),
-    Column("uuid", Uuid(), nullable=True),
-    Column("binary", Binary(), nullable=True),
-    Column("enum", Enum("a", "b", "long value"), nullable=True),
-)
+class Values(Table, name="values"):
+    string = Column(String(40), nullable=True)
+    text = Column(Text(), nullable=True)
+    integer = Column(Integer(), nullable=True)
+    bigint = Column(BigInteger(), nullable=True)
+    boolean = Column(Boolean(), nullable=True)
+    decimal = Column(Numeric(12, 2), nullable=True)
+    whole_decimal = Column(Numeric(18, 0), nullable=True)
+    long_decimal = Column(Numeric(38, 10), nullable=True)
+    longest_decimal = Column(Numeric(65, 30), nullable=True)
+    float = Column(Float(), nullable=True)
+    date = Column(Date(), nullable=True)
+    time = Column(Time(), nullable=True)
+    timestamp = Column(Timestamp(), nullable=True)
+    json_ = Column(JSON(), nullable=True, name="json")
+    uuid = Column(Uuid(), nullable=True)
+    binary = Column(Binary(), nullable=True)
+    enum = Column(Enum("a", "b", "long value"), nullable=True)
+
 
 # what must not be left out, what must be the only one, what fills itself in, what nobody may see
-users = owned(
-    metadata,
-    "users",
-    Column("email", String(255), nullable=False, unique=True),
-    Column("password", String(255), nullable=True, info=SECRET),
-    Column("active", Boolean(), nullable=False, default=True),
-    Column("balance", Numeric(12, 2), nullable=False, default="0"),
-    Column("kind", Enum("plain", "admin"), nullable=False, default="plain"),
-    Column("settings", JSON(), nullable=False, default={"theme": "it's \\ dark é"}),
-    Column("note", Text(), nullable=False, default="it's \\ é"),
-    Column("since", Timestamp(), nullable=False, default="2024-01-31T13:45:00.000001Z"),
-    Column("rate", Float(), nullable=False, default=0.25),
-)
+class Users(Table, name="users"):
+    email = Column(String(255), unique=True)
+    password = Column(String(255), nullable=True, secret=True)
+    active = Column(Boolean(), default=True)
+    balance = Column(Numeric(12, 2), default="0")
+    kind = Column(Enum("plain", "admin"), default="plain")
+    settings = Column(JSON(), default={"theme": "it's \\ dark é"})
+    note = Column(Text(), default="it's \\ é")
+    since = Column(Timestamp(), default="2024-01-31T13:45:00.000001Z")
+    rate = Column(Float(), default=0.25)
+
 
 # names that Python, PyDAL, pydantic or an engine keeps for itself
-items = owned(
-    metadata,
+NAMES = [
+    "key",
+    "type",
+    "desc",
+    "limit",
+    "order",
+    "group",
+    "select",
+    "update_record",
+    "delete_record",
+    "as_dict",
+    "metadata",
+    "class",
+    "from",
+    "json",
+    "copy",
+    "model_config",
+    "model_fields",
+    "insert",
+    "update",
+    "get",
+    "fields",
+    "add",
+    "change",
+    "changes",
+    "columns",
+    "from_mapping",
     "items",
-    Column("user_id", BigInteger(), ForeignKey("users.id"), nullable=False, index=True),
-    Column("parent_id", BigInteger(), ForeignKey("items.id"), nullable=True, index=True),
-    *(
-        Column(name, String(20), nullable=True)
-        for name in (
-            *(
-                "key",
-                "type",
-                "desc",
-                "limit",
-                "order",
-                "group",
-                "select",
-                "update_record",
-                "delete_record",
-                "as_dict",
-            ),
-            *(
-                "metadata",
-                "class",
-                "from",
-                "json",
-                "copy",
-                "model_config",
-                "model_fields",
-                "insert",
-                "update",
-                "get",
-            ),
-            *(
-                "fields",
-                "add",
-                "change",
-                "sent",
-                "columns",
-                "of",
-                "items",
-                "values",
-                "query",
-                "schema",
-                "dict",
-                "index",
-            ),
-        )
-    ),
-)
-order = owned(metadata, "order", Column("group", String(20), nullable=True, unique=True))
+    "values",
+    "query",
+    "schema",
+    "dict",
+    "index",
+]
 
 
-_METAS: dict[type, Any] = {each: type(each) for each in (Row, Create, Patch)}
+class Items(Table, name="items"):
+    user_id = Column(BigInteger(), ForeignKey("users.id"), index=True)
+    parent_id = Column(BigInteger(), ForeignKey("items.id"), nullable=True, index=True)
+    vars().update({attribute(name): Column(String(20), nullable=True, name=name) for name in NAMES})
+
+
+class Order(Table, name="order"):
+    group = Column(String(20), nullable=True, unique=True)
+
+
+metadata = Table.__metadata__
+values, users, items, order = (each.__table__ for each in (Values, Users, Items, Order))
+
+
+def class_of(table: sa.Table, base: type[BareTable] = BareTable) -> type[BareTable] | None:
+    """The class that made `table`."""
+    if vars(base).get("__table__") is table:
+        return base
+    return next(filter(None, (class_of(table, each) for each in base.__subclasses__())), None)
 
 
 def routes(table: sa.Table) -> Any:
     """The routes a stamped service has for `table`."""
-    name = table.name.title()
-    row: Any = _METAS[Row](f"{name}Row", (Row,), {"__module__": __name__, "__doc__": "A row."}, table=table)
-    create: Any = _METAS[Create](
-        f"{name}Create", (Create,), {"__module__": __name__, "__doc__": "New."}, table=table
-    )
-    patch: Any = _METAS[Patch](
-        f"{name}Patch", (Patch,), {"__module__": __name__, "__doc__": "Change."}, table=table
-    )
+    name, source = table.name.title(), class_of(table)
+    assert source is not None
+    row: Any = made(f"{name}Row", source, Row)
+    create: Any = made(f"{name}Create", source, Create)
+    patch: Any = made(f"{name}Patch", source, Patch)
     router = Router(table.name)
-    one = query(row, sa.select(*public(table)).where(table.c.id == sa.bindparam("id")))
-    page = query(
-        row,
-        sa.select(*public(table))
-        .where(table.c.id > sa.bindparam("after"))
-        .order_by(table.c.id)
-        .limit(sa.bindparam("limit")),
-    )
+
+    @query(row)
+    def one(id: int) -> Statement:
+        return sa.select(*public_columns(table)).where(table.c.id == id)
+
+    @query(row)
+    def page(after: int, limit: int) -> Statement:
+        return sa.select(*public_columns(table)).where(table.c.id > after).order_by(table.c.id).limit(limit)
 
     @router.get("", name=f"list {table.name}")
     async def list_rows(reads: Reads, limit: PageSize = 50, after: Cursor = 0) -> Page[row]:
@@ -170,13 +193,13 @@ def routes(table: sa.Table) -> Any:
         await writes.run(delete, row_id)
 
     def insert_row(db: DAL, new: Any) -> Any:
-        return row.of(db[table].insert_row(new.sent()))
+        return row.from_mapping(db[table].insert_row(new.changes()))
 
     def change(db: DAL, row_id: int, new: Any) -> Any:
-        changed = db[table].update_row(row_id, new.sent())
+        changed = db[table].update_row(row_id, new.changes())
         if changed is None:
             raise NotFound("There is no such row.")
-        return row.of(changed)
+        return row.from_mapping(changed)
 
     def delete(db: DAL, row_id: int) -> None:
         if not db[table].delete_row(row_id):

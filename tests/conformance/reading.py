@@ -12,23 +12,23 @@ import httpx
 import sqlalchemy as sa
 from databases import Database
 
-from dbservice import DAL, Row, public, query
+from dbservice import DAL, Row, public_columns, query
 from dbservice import types as t
 from dbservice.backends import Backend
 from dbservice.service import Running
 
 from ..assertions import identical, kind
-from ..sample_service import order, values
+from ..sample_service import Values, order, values
 
 ID = values.c.id
 
 
-class ValuesRow(Row, table=values):
+class ValuesRow(Values, Row):
     """A row of values."""
 
 
-ALL = query(ValuesRow, sa.select(*public(values)).order_by(ID))
-ONE_VALUE = query(ValuesRow, sa.select(*public(values)).where(values.c.id == sa.bindparam("id")))
+ALL = query(ValuesRow, sa.select(*public_columns(values)).order_by(ID))
+ONE_VALUE = query(ValuesRow, sa.select(*public_columns(values)).where(values.c.id == sa.bindparam("id")))
 
 
 class IdRow(Row):

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from dbservice import types as t
-from dbservice.schema import owned, service_metadata
+from dbservice.schema import Column, Table
 from dbservice.service import Running
 
 from ..assertions import identical
@@ -48,10 +48,11 @@ DEFAULTS: dict[str, tuple[t.ColumnType, Any]] = {
 
 @pytest.fixture
 def defaults(running: Running) -> Iterator[sa.Table]:
-    columns: list[sa.Column[Any]] = [
-        sa.Column(name, kind, nullable=False, default=default) for name, (kind, default) in DEFAULTS.items()
-    ]
-    table = owned(service_metadata(), "defaults", sa.Column("number_", t.Integer(), nullable=False), *columns)
+    class Defaults(Table, name="defaults", metadata=sa.MetaData()):
+        number_ = Column(t.Integer())
+        vars().update({name: Column(kind, default=default) for name, (kind, default) in DEFAULTS.items()})
+
+    table = Defaults.__table__
     engine = running.backend.migrations.engine()
     table.metadata.create_all(engine)
     yield table

@@ -9,11 +9,13 @@ import sqlalchemy as sa
 
 from dbservice import DAL, Row, query
 from dbservice.backends import backend_for
-from dbservice.schema import owned, service_metadata
+from dbservice.schema import Column, Table
 from dbservice.service import Service
 from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.types import Integer
+
+from ..sample_service import attribute
 
 _SQLITE = """abort action add after all alter always analyze and as asc attach autoincrement before begin between by
     cascade case cast check collate column commit conflict constraint create cross current current_date current_time
@@ -32,10 +34,14 @@ async def test_every_word_an_engine_keeps_for_itself_is_a_column(
 ) -> None:
     words = kept_words(database)
     assert len(words) > 100
-    metadata = service_metadata()
-    table = owned(metadata, "table", *(sa.Column(word, Integer(), nullable=True) for word in words))
+    metadata = sa.MetaData()
 
-    class TableRow(Row, table=table):
+    class Words(Table, name="table", metadata=metadata):
+        vars().update({attribute(word): Column(Integer(), nullable=True, name=word) for word in words})
+
+    table = Words.__table__
+
+    class TableRow(Words, Row):
         """A row of it."""
 
     one = query(TableRow, sa.select(table).where(table.c[words[0]] == sa.bindparam("first")))

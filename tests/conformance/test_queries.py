@@ -32,8 +32,10 @@ class Renamed(Row):
 
 def test_a_row_without_a_table_has_the_fields_it_declares() -> None:
     assert Total.columns() == ("count", "latest") and Renamed.columns() == ("class", "sum")
-    assert Total.of({"count": 1, "latest": None}) == Total(1, None) == Total(count=1)
-    assert encode(Renamed.of({"class": "x", "sum": Decimal("1.50")})) == b'{"class":"x","sum":"1.50"}'
+    assert Total.from_mapping({"count": 1, "latest": None}) == Total(1, None) == Total(count=1)
+    assert (
+        encode(Renamed.from_mapping({"class": "x", "sum": Decimal("1.50")})) == b'{"class":"x","sum":"1.50"}'
+    )
     with pytest.raises(TypeError, match="Total has the columns"):
         query(Total, sa.select(users.c.id))
 

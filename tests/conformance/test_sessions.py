@@ -136,7 +136,7 @@ async def test_what_an_administrator_set_changes_no_value(server: Server) -> Non
                 assert (await client.get(f"/v1/values/{row['id']}")).json() == row
                 read = await running.reads.one(ONE_VALUE, id=row["id"])
                 held = await running.writes.run(lambda db: db[values].get_row(row["id"]))
-                assert held is not None and ValuesRow.of(held) == read
+                assert held is not None and ValuesRow.from_mapping(held) == read
                 variable = {"mariadb": "@@tx_isolation", "mysql": "@@transaction_isolation"}.get(
                     server.engine, "current_setting('transaction_isolation')"
                 )

@@ -15,7 +15,7 @@ from dbservice.settings import VARIABLES
 
 from ..cli_service import CliService
 
-TABLES = 'users = owned(metadata, "users", Column("email", String(20), nullable=False))\n'
+TABLES = 'class Users(Table, name="users"): email = Column(String(20), nullable=False)\n'
 COMMANDS = ("serve", "migrate", "revision", "check-migrations")
 
 

@@ -209,7 +209,13 @@ TABLES: list[tuple[object, str]] = [
     ({"a": NOTES, "pk_a": NOTES}, "table pk_a: pk_a"),
     ({"a": NOTES, "a_id_seq": NOTES}, "table a_id_seq: a_id_seq"),
     ({"uq_a_b": NOTES, "a": {"b": "integer unique"}}, "table a, column b: uq_a_b"),
-    ({"class_": NOTES, "class": NOTES}, "table class: class_"),
+    ({"class_": NOTES, "class": NOTES}, "table class: Class, which"),
+    (
+        {"a1": NOTES, "a_1": NOTES},
+        "table a_1: A1, which it needs as a name in the database or in Python, table a1",
+    ),
+    ({"text": NOTES, "text_table": NOTES}, "table text_table: TextTable"),
+    ({"a": {"json": "text", "json_": "text"}}, "table a, column json_: a.json_"),
     # what MySQL has no room for
     (
         {"a": {"b": "string(9000)", "c": "string(9001)"}},

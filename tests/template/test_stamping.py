@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dbservice.schema import MANAGED_COLUMNS, RESERVED_ATTRIBUTES
 from dbservice.settings import Settings
 
 from .conftest import ROOT, Stamp, run
@@ -21,6 +22,20 @@ def is_clean(service: Path) -> None:
     run("ruff", "check", "--no-cache", ".", cwd=service)
     for path in service.rglob("*.py"):
         compile(path.read_text(), path, "exec")
+
+
+def loaded(path: Path) -> dict[str, Any]:
+    """What a stamped module of tables defines, in MetaDatas of its own."""
+    bases = "".join(f"class {each}({each}, metadata=MetaData()): ...\n" for each in ("Table", "SharedTable"))
+    code = re.sub(
+        r"(\n\n\n)(?=class )",
+        f"\nfrom sqlalchemy import MetaData\nfrom dbservice.schema import *\n{bases}",
+        path.read_text(),
+        count=1,
+    )
+    module: dict[str, Any] = {"__name__": "stamped"}
+    exec(compile(code, path, "exec"), module)
+    return module
 
 
 def test_nothing_in_the_form_needs_trust() -> None:
@@ -91,6 +106,18 @@ RIGHT: dict[str, dict[str, Any]] = {
                 "a9",
                 "a_b",
                 "ab",
+                *(
+                    "text",
+                    "none",
+                    "page",
+                    "row",
+                    "row_id",
+                    "table",
+                    "create",
+                    "statement",
+                    "not_found",
+                    "foreign_key",
+                ),
             ]
         }
     },
@@ -162,20 +189,20 @@ def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
     service = stamp({"service_name": "a", "tables": tables})
     written = (service / "src/a/tables.py").read_text()
     for line in [
-        '("user", BigInteger(), ForeignKey("users.id"), nullable=False, unique=True)',
-        '("seen", BigInteger(), ForeignKey("users.id"), nullable=True, index=True)',
-        '("kind", Enum("a", "b c"), nullable=False, unique=True, default="b c")',
-        '("email", String(255), nullable=True, unique=True)',
-        '("price", Numeric(12, 2), nullable=False, default="0")',
-        '("token", Binary(), nullable=True, info=SECRET)',
-        """("quoted", String(9), nullable=False, default='say "hi"')""",
-        '("word", String(9), nullable=False, default="unique")',
-        '("words", String(9), nullable=False, default="a unique")',
-        '("choice", Enum("a", "a index"), nullable=False, default="a index")',
-        """("plain", String(9), nullable=False, index=True, default="it's")""",
-        '("both", String(9), nullable=False, unique=True)',
+        'user = Column(BigInteger(), ForeignKey("users.id"), unique=True)',
+        'seen = Column(BigInteger(), ForeignKey("users.id"), nullable=True, index=True)',
+        'kind = Column(Enum("a", "b c"), unique=True, default="b c")',
+        "email = Column(String(255), nullable=True, unique=True)",
+        'price = Column(Numeric(12, 2), default="0")',
+        "token = Column(Binary(), nullable=True, secret=True)",
+        """quoted = Column(String(9), default='say "hi"')""",
+        'word = Column(String(9), default="unique")',
+        'words = Column(String(9), default="a unique")',
+        'choice = Column(Enum("a", "a index"), default="a index")',
+        """plain = Column(String(9), index=True, default="it's")""",
+        "both = Column(String(9), unique=True)",
     ]:
-        assert f"\n    Column{line},\n" in written
+        assert f"\n    {line}\n" in written
 
 
 def test_a_table_comes_after_those_it_names(stamp: Stamp) -> None:
@@ -190,7 +217,10 @@ def test_a_table_comes_after_those_it_names(stamp: Stamp) -> None:
     order = ["users", "orders", "items", "lines"]
     assert re.findall(r'create_table\(\n +"(\w+)"', migration) == order
     assert re.findall(r'drop_table\("(\w+)"', migration) == order[::-1]
-    assert re.findall(r"^(\w+) = owned", (service / "src/a/tables.py").read_text(), re.M) == order
+    assert (
+        re.findall(r'^class \w+\(Table, name="(\w+)"', (service / "src/a/tables.py").read_text(), re.M)
+        == order
+    )
 
 
 def test_python_keeps_some_names_and_the_database_none(stamp: Stamp) -> None:
@@ -201,7 +231,24 @@ def test_python_keeps_some_names_and_the_database_none(stamp: Stamp) -> None:
     assert (routes / "class_.py").exists()
     assert (routes / "items.py").exists()
     assert 'Router("class")' in (routes / "class_.py").read_text()
-    assert 'class_ = owned(\n    metadata,\n    "class",\n' in (service / "src/a/tables.py").read_text()
+    tables = (service / "src/a/tables.py").read_text()
+    assert 'class Class(Table, name="class"):\n    import_ = Column(Text(), name="import")\n' in tables
+
+
+def test_the_form_knows_the_names_that_dbservice_reserves(stamp: Stamp) -> None:
+    columns = {name: "text" for name in RESERVED_ATTRIBUTES if name.islower()}
+    service = stamp({"service_name": "a", "tables": {"t": columns | {"match": "text"}}})
+    table = loaded(service / "src/a/tables.py")["T"]
+    assert table.__columns__.keys() == {*(f"{name}_" for name in columns), "match", *MANAGED_COLUMNS}
+    assert set(table.__table__.columns.keys()) == {*columns, "match", *MANAGED_COLUMNS}
+
+
+def test_the_form_names_constraints_as_dbservice_does(stamp: Stamp) -> None:
+    service = stamp({"service_name": "a", "tables": WIDTHS})
+    tables = loaded(service / "src/a/tables.py")["Table"].__metadata__.tables.values()
+    named = {str(each.name) for table in tables for each in (*table.constraints, *table.indexes)}
+    migration = (service / "migrations/versions/0001_create_tables.py").read_text()
+    assert set(re.findall(r'op\.f\(\s*"(\w+)"', migration)) == named and max(map(len, named)) == 60
 
 
 def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
@@ -209,14 +256,19 @@ def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
     assert [path.name for path in (service / "migrations/versions").iterdir()] == [".gitkeep"]
     assert [path.name for path in (service / "src/a/routes").iterdir()] == ["__init__.py"]
     assert "DB_USER=a-rw" in (service / ".env.example").read_text()
-    access: dict[str, Any] = {"__name__": "access"}
-    code = (service / "src/a/access.py").read_text()
-    exec(code[code.index("ACCESS = ") :], access)
+    access = loaded(service / "src/a/access.py")
+    events, imports = access["Events"], access["Import"]
+    assert (events.__access__.mode, events.__access__.rows) == ("read", {})
     rows = {"platform": "twitch", "id": 5, "kind": "b"}
-    assert access["ACCESS"] == {
-        "events": {"access": "read", "rows": {}},
-        "import": {"access": "read-write", "rows": rows},
+    assert (imports.__access__.mode, imports.__access__.rows) == ("read-write", rows)
+    columns = {column.name: (repr(column.type), column.nullable) for column in events.__table__.columns}
+    assert columns == {
+        "id": ("BigInteger()", False),
+        "kind": ("String(40)", False),
+        "at": ("Timestamp()", False),
+        "data": ("JSON()", True),
     }
+    assert [column.name for column in imports.__table__.columns if column.info.get("secret")] == ["token"]
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "mariadb", "sqlite"])

@@ -99,4 +99,4 @@ def test_a_query_computes_only_what_every_engine_computes_alike() -> None:
     ):
         assert asked(expression)
     with pytest.raises(TypeError, match="a set operation mixes"):
-        query(Answer, sa.union_all(sa.select(c.decimal.label("value")), sa.select(c.whole_decimal)))  # type: ignore[arg-type]
+        query(Answer, sa.union_all(sa.select(c.decimal.label("value")), sa.select(c.whole_decimal)))  # type: ignore[call-overload]

@@ -7,43 +7,44 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from pydantic import Field, ValidationError, field_validator
 
-from dbservice import Create, Page, Patch, Row
+from dbservice import Create, Page, Patch, Row, query
 from dbservice.http.encoding import encode
-from dbservice.schema import AUTOMATIC, owned, public, service_metadata
+from dbservice.schema import MANAGED_COLUMNS, Column, Table, public_columns
 from dbservice.types import JSON, Integer, String
 
-from ..sample_service import items, users, values
+from ..sample_service import Items, Users, Values, attribute, items, users, values
 
 NOW = dt.datetime(2024, 1, 31, 13, 45, 0, 1, tzinfo=dt.UTC)
 
 
-class ItemsRow(Row, table=items): ...
+class ItemsRow(Items, Row): ...
 
 
-class ItemsCreate(Create, table=items): ...
+class ItemsCreate(Items, Create): ...
 
 
-class ItemsPatch(Patch, table=items): ...
+class ItemsPatch(Items, Patch): ...
 
 
-class UsersRow(Row, table=users): ...
+class UsersRow(Users, Row): ...
 
 
-class UsersCreate(Create, table=users): ...
+class UsersCreate(Users, Create): ...
 
 
-class UsersPatch(Patch, table=users): ...
+class UsersPatch(Users, Patch): ...
 
 
 # --- names
 
 AWKWARD = [
-    column.name for column in items.columns if column.name not in AUTOMATIC and not column.foreign_keys
+    column.name for column in items.columns if column.name not in MANAGED_COLUMNS and not column.foreign_keys
 ]
 
 
@@ -53,54 +54,46 @@ def filled(table: sa.Table) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", AWKWARD)
 def test_a_column_of_any_name_is_an_attribute_and_keeps_its_name_in_json(name: str) -> None:
-    row = ItemsRow.of(filled(items))
-    attribute = name if name in ItemsRow.__struct_fields__ else f"{name}_"
-    assert getattr(row, attribute) == filled(items)[name]
+    row = ItemsRow.from_mapping(filled(items))
+    assert getattr(row, attribute(name)) == filled(items)[name]
     assert json.loads(encode(row)) == filled(items)
     for body in (ItemsCreate, ItemsPatch):
-        attribute = name if name in body.model_fields else f"{name}_"
         new = body.model_validate({"user_id": 1, name: "x"})
-        assert getattr(new, attribute) == "x" and new.sent() == {"user_id": 1, name: "x"}
+        assert getattr(new, attribute(name)) == "x" and new.changes() == {"user_id": 1, name: "x"}
         with pytest.raises(ValidationError):
             body.model_validate({"user_id": 1, f"{name}_": "x"})
 
 
-def test_only_what_python_or_a_base_keeps_gets_an_underscore() -> None:
-    renamed = {name for name in AWKWARD if f"{name}_" in ItemsRow.__struct_fields__}
-    assert renamed == {"class", "from", "model_config", "model_fields", "columns", "of"}
-    renamed = {name for name in AWKWARD if f"{name}_" in ItemsCreate.model_fields}
-    kept = {"class", "from", "json", "copy", "model_config", "model_fields", "sent", "schema", "dict"}
-    assert renamed == kept
-
-
 def test_a_row_answers_the_columns_in_their_order() -> None:
     assert ItemsRow.columns() == tuple(column.name for column in items.columns)
-    assert list(json.loads(encode(ItemsRow.of(filled(items))))) == [column.name for column in items.columns]
+    assert list(json.loads(encode(ItemsRow.from_mapping(filled(items))))) == [
+        column.name for column in items.columns
+    ]
 
 
 # --- rows
 
 
 def test_a_row_is_made_by_column_and_cannot_be_changed() -> None:
-    row = UsersRow.of({**filled(users), "more": 1})
-    assert row.email == filled(users)["email"] and row == UsersRow.of(filled(users))
+    row = UsersRow.from_mapping({**filled(users), "more": 1})
+    assert row.email == filled(users)["email"] and row == UsersRow.from_mapping(filled(users))
     with pytest.raises(AttributeError):
-        row.email = "other"  # type: ignore[attr-defined]
+        row.email = "other"  # type: ignore[call-overload]
     with pytest.raises(KeyError):
-        UsersRow.of({"id": 1})
+        UsersRow.from_mapping({"id": 1})
 
 
 def test_a_row_has_no_secret() -> None:
     assert "password" not in UsersRow.columns() and "password" not in [
-        column.name for column in public(users)
+        column.name for column in public_columns(users)
     ]
-    row = UsersRow.of({**filled(users), "password": "geheim"})
+    row = UsersRow.from_mapping({**filled(users), "password": "geheim"})
     assert "geheim" not in repr(row) + encode(row).decode() and not hasattr(row, "password")
-    assert "password" not in UsersRow.documented().model_fields
+    assert "password" not in UsersRow.openapi_model().model_fields
 
 
 def test_values_are_written_as_the_contract_says() -> None:
-    class ValuesRow(Row, table=values): ...
+    class ValuesRow(Values, Row): ...
 
     row = dict.fromkeys(ValuesRow.columns())
     row |= {
@@ -115,7 +108,7 @@ def test_values_are_written_as_the_contract_says() -> None:
         "json": {"a": [1, 1.5, None, True]},
         "float": 1e300,
     }
-    assert json.loads(encode(ValuesRow.of(row))) == row | {
+    assert json.loads(encode(ValuesRow.from_mapping(row))) == row | {
         "decimal": "-0.10",
         "long_decimal": "0.0000000001",
         "date": "0001-01-01",
@@ -127,18 +120,18 @@ def test_values_are_written_as_the_contract_says() -> None:
 
 
 def test_a_page_is_its_rows_and_the_next_id() -> None:
-    row = UsersRow.of(filled(users))
+    row = UsersRow.from_mapping(filled(users))
     assert json.loads(encode(Page([row], 7))) == {"items": [json.loads(encode(row))], "next": 7}
     assert encode(Page([], None)) == b'{"items":[],"next":null}'
 
 
 def test_a_row_may_have_more_than_its_columns() -> None:
-    class Shouting(Row, table=users):
+    class Shouting(Users, Row):
         @property
         def loud(self) -> str:
             return str(self.email).upper()
 
-    row = Shouting.of({**filled(users), "email": "a@b"})
+    row = Shouting.from_mapping({**filled(users), "email": "a@b"})
     assert row.loud == "A@B" and "loud" not in json.loads(encode(row))
 
 
@@ -146,13 +139,15 @@ def test_a_row_may_have_more_than_its_columns() -> None:
 
 
 def test_what_was_sent_is_what_was_named() -> None:
-    assert UsersCreate.model_validate({"email": "a"}).sent() == {"email": "a"}
-    assert UsersCreate.model_validate({"email": "a", "password": None}).sent() == {
+    assert UsersCreate.model_validate({"email": "a"}).changes() == {"email": "a"}
+    assert UsersCreate.model_validate({"email": "a", "password": None}).changes() == {
         "email": "a",
         "password": None,
     }
-    assert UsersPatch.model_validate({}).sent() == {}
-    sent = UsersPatch.model_validate({"balance": "1.5", "since": "2024-01-31T15:45:00.000001+02:00"}).sent()
+    assert UsersPatch.model_validate({}).changes() == {}
+    sent = UsersPatch.model_validate(
+        {"balance": "1.5", "since": "2024-01-31T15:45:00.000001+02:00"}
+    ).changes()
     assert sent == {"balance": Decimal("1.50"), "since": NOW} and str(sent["balance"]) == "1.50"
 
 
@@ -183,7 +178,7 @@ def test_nothing_shows_what_a_body_holds() -> None:
 
 
 def test_a_field_may_be_written_by_hand() -> None:
-    class Strict(Create, table=users):
+    class Strict(Users, Create):
         email: Annotated[str, Field(pattern="^[^@]+@[^@]+$")]
         active: bool
         rate: float = 7.0
@@ -197,16 +192,16 @@ def test_a_field_may_be_written_by_hand() -> None:
 
     new = Strict.model_validate({"email": "a@b", "note": "fine"})
     assert (new.email, new.active, new.rate, new.kind) == ("a@b", True, 7.0, "plain")
-    assert new.sent() == {"email": "a@b", "note": "fine"}
+    assert new.changes() == {"email": "a@b", "note": "fine"}
     for wrong in ({"email": "ab"}, {"email": "a@b", "note": "much too long"}, {}):
         with pytest.raises(ValidationError):
             Strict.model_validate(wrong)
 
-    class Partly(Patch, table=items):
+    class Partly(Items, Patch):
         class_: Annotated[str, Field(max_length=3)]
 
-    assert Partly.model_validate({}).sent() == {}
-    assert Partly.model_validate({"class": "abc"}).sent() == {"class": "abc"}
+    assert Partly.model_validate({}).changes() == {}
+    assert Partly.model_validate({"class": "abc"}).changes() == {"class": "abc"}
     with pytest.raises(ValidationError):
         Partly.model_validate({"class": "abcd"})
 
@@ -218,62 +213,76 @@ def test_a_body_may_be_built_upon() -> None:
         captcha: str
 
     new = Longer.model_validate({"email": "a", "captcha": "x"})
-    assert new.captcha == "x" and new.sent() == {"email": "a"}
+    assert new.captcha == "x" and new.changes() == {"email": "a"}
 
 
 def test_what_documents_an_answer_is_told_apart_from_what_documents_a_body() -> None:
     body, answer = (
         UsersCreate.model_json_schema(),
-        UsersRow.documented().model_json_schema(mode="serialization"),
+        UsersRow.openapi_model().model_json_schema(mode="serialization"),
     )
     assert body["properties"]["balance"]["anyOf"][1] == {"type": "number"}
     assert answer["properties"]["balance"]["type"] == "string"
     assert body["required"] == ["email"] and answer["required"] == list(UsersRow.columns())
 
 
+# --- queries of one's own
+
+
+class Total(Row):
+    """How many there are."""
+
+    count: int
+    latest: dt.datetime | None = None
+
+
+class Renamed(Row):
+    class_: str = msgspec.field(name="class")
+    sum: Decimal
+
+
+TOTAL = query(
+    Total, sa.select(sa.func.count().label("count"), sa.func.max(users.c.created_at).label("latest"))
+)
+KINDS = query(
+    Renamed,
+    sa.select(users.c.kind.label("class"), sa.func.sum(users.c.balance).label("sum"))
+    .group_by(users.c.kind)
+    .order_by(users.c.kind),
+)
+
+
 # --- tables of odd shapes
 
 
 async def test_a_table_of_nothing_but_what_every_table_has(tmp_path: Path) -> None:
-    bare = owned(service_metadata(), "bare")
+    class Bare(Table, name="bare", metadata=sa.MetaData()): ...
 
-    class BareRow(Row, table=bare): ...
+    class BareRow(Bare, Row): ...
 
-    class BareCreate(Create, table=bare): ...
+    class BareCreate(Bare, Create): ...
 
-    assert BareRow.columns() == AUTOMATIC
-    assert BareCreate.model_validate({}).sent() == {}
+    assert BareRow.columns() == MANAGED_COLUMNS
+    assert BareCreate.model_validate({}).changes() == {}
     with pytest.raises(ValidationError):
         BareCreate.model_validate({"id": 1})
 
 
 def test_names_of_pydantic_and_msgspec_internals_are_columns_too() -> None:
-    odd = owned(
-        service_metadata(),
-        "odd",
-        *[
-            sa.Column(name, Integer(), nullable=True)
-            for name in (
-                "validate",
-                "construct",
-                "parse_obj",
-                "fields_set",
-                "model_post_init",
-                "self",
-                "cls",
-                "name",
-            )
-        ],
-        sa.Column("root", JSON(), nullable=True),
-        sa.Column("data", String(3), nullable=True),
-    )
+    names = ["fields_set", "model_", "model_name", "self", "cls", "name", "mro", "register"]
+    names += ["validate", "construct", "parse_obj", "model_post_init"]
 
-    class OddRow(Row, table=odd): ...
+    class Odd(Table, name="odd", metadata=sa.MetaData()):
+        vars().update({attribute(name): Column(Integer(), nullable=True, name=name) for name in names})
+        root = Column(JSON(), nullable=True)
+        data = Column(String(3), nullable=True)
 
-    class OddCreate(Create, table=odd): ...
+    class OddRow(Odd, Row): ...
 
-    given = {column.name: None for column in odd.columns}
-    assert json.loads(encode(OddRow.of(given))) == given
+    class OddCreate(Odd, Create): ...
+
+    given = {column.name: None for column in Odd.__table__.columns}
+    assert json.loads(encode(OddRow.from_mapping(given))) == given
     sent = {
         "validate": 1,
         "construct": 2,
@@ -283,11 +292,13 @@ def test_names_of_pydantic_and_msgspec_internals_are_columns_too() -> None:
         "root": [1],
         "data": "abc",
     }
-    assert OddCreate.model_validate(sent).sent() == sent
+    assert OddCreate.model_validate(sent).changes() == sent
     app = FastAPI()
 
     @app.post("/")
     async def create(new: OddCreate) -> dict[str, Any]:
-        return new.sent()
+        return new.changes()
 
-    assert set(app.openapi()["components"]["schemas"]["OddCreate"]["properties"]) == set(given) - {*AUTOMATIC}
+    assert set(app.openapi()["components"]["schemas"]["OddCreate"]["properties"]) == set(given) - {
+        *MANAGED_COLUMNS
+    }

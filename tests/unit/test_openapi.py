@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import schemathesis
 
-from dbservice.schema import AUTOMATIC, is_secret, public
+from dbservice.schema import MANAGED_COLUMNS, is_secret, public_columns
 from dbservice.types import INT32, INT64
 
 from ..openapi import TABLES, answer_schema, body_schema, resolved
@@ -123,7 +123,7 @@ def test_a_page_has_limits(document: dict[str, Any]) -> None:
 
 def test_every_column_is_there_under_its_name(document: dict[str, Any]) -> None:
     for table in TABLES:
-        written = [column.name for column in table.columns if column.name not in AUTOMATIC]
+        written = [column.name for column in table.columns if column.name not in MANAGED_COLUMNS]
         create, patch = body_schema(document, table, "post"), body_schema(document, table, "patch")
         assert list(create["properties"]) == list(patch["properties"]) == written
         assert create["additionalProperties"] is patch["additionalProperties"] is False
@@ -137,8 +137,12 @@ def test_every_column_is_there_under_its_name(document: dict[str, Any]) -> None:
             (f"/v1/{table.name}/{{id}}", "patch", "200"),
         ):
             row = answer_schema(document, path, method, status)
-            assert list(row["properties"]) == row["required"] == [column.name for column in public(table)]
-            for column in public(table):
+            assert (
+                list(row["properties"])
+                == row["required"]
+                == [column.name for column in public_columns(table)]
+            )
+            for column in public_columns(table):
                 assert (
                     {"type": "null"} in row["properties"][column.name].get("anyOf", [])
                 ) == column.nullable
@@ -182,7 +186,7 @@ def test_types_and_limits_are_named(document: dict[str, Any]) -> None:
 def test_defaults_are_named(document: dict[str, Any]) -> None:
     create, patch = (body_schema(document, users, method)["properties"] for method in ("post", "patch"))
     for column in users.columns:
-        if column.name not in AUTOMATIC and column.default is not None:
+        if column.name not in MANAGED_COLUMNS and column.default is not None:
             assert create[column.name]["default"] == column.default.arg  # type: ignore[attr-defined]
         elif column.name in create:
             assert "default" not in create[column.name]

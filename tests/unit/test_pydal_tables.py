@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Column
 
 from dbservice import DAL
 from dbservice.backends import backend_for
-from dbservice.schema import owned, service_metadata
+from dbservice.schema import Column, Table
 from dbservice.settings import Settings
-from dbservice.types import Integer, String
+from dbservice.types import String
+from tests.sample_service import made
 
 PLATFORM = Path(__file__).parents[2] / "template/src/dbservice"
 
@@ -28,9 +28,9 @@ def test_pydal_is_pinned_exactly() -> None:
 
 
 def test_every_word_that_pydal_keeps_is_a_table(tmp_path: Path) -> None:
-    metadata = service_metadata()
+    metadata = sa.MetaData()
     words = ["exec", "print", "class", "lambda", "insert", "tables", "executesql", "commit", "t"]
-    tables = [owned(metadata, word, sa.Column("a", Integer(), nullable=True)) for word in words]
+    tables = [made(word, Table, name=word, metadata=metadata) for word in words]
     settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / "x.db")})
     db = DAL(backend_for(settings), metadata)
     assert len({id(db[table]) for table in tables}) == len(words)
@@ -38,8 +38,10 @@ def test_every_word_that_pydal_keeps_is_a_table(tmp_path: Path) -> None:
 
 def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
     # PyDAL finds a thread's connection by id(adapter), and a new adapter may get the id of one that is gone
-    tables = service_metadata()
-    names = owned(tables, "names", Column("name", String(9), nullable=False))
+    tables = sa.MetaData()
+
+    class Names(Table, name="names", metadata=tables):
+        name = Column(String(9))
 
     def run(db: DAL, unit: Callable[[DAL], Any]) -> Any:
         db.begin_unit()
@@ -48,7 +50,7 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
         return answer
 
     def insert(name: str, db: DAL) -> None:
-        db[names].insert(name=name)
+        db[Names].insert(name=name)
 
     gc.freeze()  # what is there already need not be looked through each time
     engines = [
@@ -64,7 +66,7 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
         for number in range(200):
             which = chance.randrange(2)
             asked += "ab"[which]
-            unit = thread.submit(run, DAL(engines[which], tables), lambda db: db(db[names].id > 0).select())
+            unit = thread.submit(run, DAL(engines[which], tables), lambda db: db(db[Names].id > 0).select())
             read += unit.result().first().name
             del unit
             if number % 10 == 0:

@@ -5,14 +5,14 @@ from .errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, 
 from .http.pools import Reads, Writes
 from .http.problems import Problem
 from .limits import Limits
-from .models import Create, Page, Patch, Row
-from .reads import Query, query
-from .schema import public
+from .reads import Query, Statement, query
+from .schema import UNSET, Create, Page, Patch, Row, UnsetType, public_columns
 from .service import Service
 from .writes import DAL
 
 __all__ = [
     "DAL",
+    "UNSET",
     "BadValue",
     "Conflict",
     "Create",
@@ -27,8 +27,10 @@ __all__ = [
     "Row",
     "Service",
     "ServiceError",
+    "Statement",
     "Unavailable",
+    "UnsetType",
     "Writes",
-    "public",
+    "public_columns",
     "query",
 ]

@@ -1,11 +1,12 @@
 """What the platform must know of a service, and the service while it runs."""
 
 import asyncio
-import inspect
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
@@ -16,6 +17,7 @@ from .http.app import create_app
 from .http.metrics import Metrics
 from .limits import Limits
 from .reads import ReadPool
+from .schema import NAMING_CONVENTION, BareTable
 from .settings import Settings
 from .writes import WritePool
 
@@ -23,12 +25,14 @@ from .writes import WritePool
 class Service:
     """A service: its name, the tables it owns, its routers. `app` is the ASGI application.
 
-    `root` is the folder that holds `migrations/`; if not given, two above the package that calls."""
+    `tables` is the module with its table classes, or a MetaData. `root` is the folder that holds `migrations/`: if not
+    given, the folder above `src/` of that module. Raises ValueError for tables in several MetaDatas, and where nothing
+    says what `root` is."""
 
     def __init__(
         self,
         name: str,
-        tables: sa.MetaData,
+        tables: ModuleType | sa.MetaData,
         routers: Sequence[APIRouter] = (),
         *,
         description: str = "",
@@ -37,14 +41,12 @@ class Service:
         limits: Limits | None = None,
         root: Path | None = None,
     ) -> None:
-        self.name, self.tables, self.routers = name, tables, list(routers)
+        self.name, self.tables, self.routers = name, _metadata_of(tables), list(routers)
         self.description, self.schema, self.version = description, schema, version
         self.limits = limits or Limits()
         self.package = name.replace("-", "_")
         self.version_table = f"alembic_version_{self.package}"
-        if root is None:
-            root = Path(inspect.stack()[1].filename).resolve().parents[2]
-        self.migrations = root / "migrations"
+        self.migrations = (root or _root_of(tables)) / "migrations"
 
     def backend(self, settings: Settings) -> Backend:
         """The engine that the settings name, with this service's schema, name and limits."""
@@ -113,3 +115,28 @@ class Running:
         rows = await self.reads.fetch_raw(f"SELECT version_num FROM {self.service.version_table}")
         found = str(rows[0][0]) if rows else None
         return migrations.describe_mismatch(self.service, found, started=True)
+
+
+def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:
+    """The MetaData of the table classes in a module, their own or imported."""
+    if isinstance(tables, sa.MetaData):
+        return tables
+    classes = [
+        each for each in vars(tables).values() if isinstance(each, type) and issubclass(each, BareTable)
+    ]
+    found = {id(each.__metadata__): each.__metadata__ for each in classes if hasattr(each, "__table__")}
+    if len(found) > 1:
+        raise ValueError(
+            f"The tables of {tables.__name__} are in {len(found)} MetaDatas: give them one base."
+        )
+    return next(iter(found.values()), sa.MetaData(naming_convention=NAMING_CONVENTION))
+
+
+def _root_of(tables: ModuleType | sa.MetaData) -> Path:
+    if isinstance(tables, ModuleType) and tables.__file__:
+        return Path(tables.__file__).resolve().parents[2]  # of root/src/package/tables.py
+    if _metadata_of(tables).tables:
+        raise ValueError(
+            "Write root=, the folder that holds migrations/: only a module of tables says where it is."
+        )
+    return Path(os.devnull)  # no folder: a service that owns nothing has no migrations

@@ -9,42 +9,39 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from dbservice.schema import AUTOMATIC
+from dbservice.schema import MANAGED_COLUMNS
 
 from ...cli_service import CliService
 
-ONE = 'users = owned(metadata, "users", Column("email", String(20), nullable=False, unique=True))\n'
+ONE = 'class Users(Table, name="users"): email = Column(String(20), nullable=False, unique=True)\n'
 
 
 USERS = """
-users = owned(metadata, "users",
-    Column("email", String(20), nullable=False, unique=True),
-    Column("nick", String(20), nullable=True),
-    Column("order", Enum("a", "b"), nullable=False, default="a"),
-    Column("balance", Numeric(12, 2), nullable=False, default="1.5"),
-    Column("big", Numeric(18, 2), nullable=True),
-    Column("age", Integer(), nullable=True),
-    Column("about", Text(), nullable=False, default="it's \\\\ é"),
-    Column("settings", JSON(), nullable=True, default={"a": [1.5, None, "x'"]}),
-    Column("since", Timestamp(), nullable=False, default="2024-01-31T13:45:00.000001Z"),
-)
+class Users(Table, name="users"):
+    email = Column(String(20), nullable=False, unique=True)
+    nick = Column(String(20), nullable=True)
+    order = Column(Enum("a", "b"), nullable=False, default="a")
+    balance = Column(Numeric(12, 2), nullable=False, default="1.5")
+    big = Column(Numeric(18, 2), nullable=True)
+    age = Column(Integer(), nullable=True)
+    about = Column(Text(), nullable=False, default="it's \\\\ é")
+    settings = Column(JSON(), nullable=True, default={"a": [1.5, None, "x'"]})
+    since = Column(Timestamp(), nullable=False, default="2024-01-31T13:45:00.000001Z")
 """
 
 
 POSTS = """
-posts = owned(metadata, "posts",
-    Column("user_id", BigInteger(), ForeignKey("users.id"), nullable=False, index=True),
-    Column("parent_id", BigInteger(), ForeignKey("posts.id"), nullable=True, index=True),
-    Column("title", String(20), nullable=False, index=True),
-)
+class Posts(Table, name="posts"):
+    user_id = Column(BigInteger(), ForeignKey("users.id"), nullable=False, index=True)
+    parent_id = Column(BigInteger(), ForeignKey("posts.id"), nullable=True, index=True)
+    title = Column(String(20), nullable=False, index=True)
 """
 
 
 NOTES = """
-notes = owned(metadata, "notes",
-    Column("post_id", BigInteger(), ForeignKey("posts.id"), nullable=False, index=True),
-    Column("kind", Enum("x", "y"), nullable=False, default="y"),
-)
+class Notes(Table, name="notes"):
+    post_id = Column(BigInteger(), ForeignKey("posts.id"), nullable=False, index=True)
+    kind = Column(Enum("x", "y"), nullable=False, default="y")
 """
 
 
@@ -77,7 +74,7 @@ def row_of(table: sa.Table, number: int) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for column in table.columns:
         column_type: Any = column.type
-        if column.name in AUTOMATIC[1:]:
+        if column.name in MANAGED_COLUMNS[1:]:
             row[column.name] = column_type.from_json("2024-01-31T13:45:00.123456Z")
         elif column.foreign_keys:
             row[column.name] = None if column.nullable else number % 3 + 1

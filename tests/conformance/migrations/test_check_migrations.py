@@ -13,10 +13,10 @@ TYPES = (
 
 
 def typed(shift: int) -> str:
-    columns = ", ".join(
-        f'Column("c{i}", {TYPES[(i + shift) % len(TYPES)]}, nullable=True)' for i in range(len(TYPES))
+    columns = "; ".join(
+        f"c{i} = Column({TYPES[(i + shift) % len(TYPES)]}, nullable=True)" for i in range(len(TYPES))
     )
-    return f'values = owned(metadata, "values", {columns})\n'
+    return f'class Values(Table, name="values"): {columns}\n'
 
 
 def test_every_other_type_is_seen(cli_service: CliService) -> None:

@@ -77,7 +77,7 @@ def downgrade() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        ('"age", Integer(), nullable=True', '"age", Integer(), nullable=False'),
+        ("age = Column(Integer(), nullable=True", "age = Column(Integer(), nullable=False"),
         ('Enum("a", "b")', 'Enum("a")'),
     ],
     ids=["null", "enum"],
@@ -105,8 +105,8 @@ def test_rows_that_stand_against_a_change_are_one_sentence(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (('"email", String(20)', '"email", String(3)'), r"users\.email holds a value that String\(3\) does not take: must have at most 3 characters, has \d+"),
-        (('"age", Integer()', '"age", Numeric(2, 2)'), r"users\.age holds a value that Numeric\(2, 2\) does not take: must have at most 0 digits before the point"),
+        (('email = Column(String(20)', 'email = Column(String(3)'), r"users\.email holds a value that String\(3\) does not take: must have at most 3 characters, has \d+"),
+        (('age = Column(Integer()', 'age = Column(Numeric(2, 2)'), r"users\.age holds a value that Numeric\(2, 2\) does not take: must have at most 0 digits before the point"),
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_is_said(

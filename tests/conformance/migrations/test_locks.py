@@ -82,7 +82,7 @@ def test_a_table_in_use_does_not_make_everybody_wait(cli_service: CliService) ->
     cli_service.tables(BEFORE)
     cli_service.revision()
     cli_service.upgrade()
-    cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    cli_service.tables(BEFORE.replace("nick = Column(String(20)", "nick = Column(String(30)"))
     cli_service.revision()
     with closing(cli_service.database.connect()) as reader, closing(cli_service.database.connect()) as second:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
@@ -105,7 +105,7 @@ def test_a_table_in_use_is_waited_for(cli_service: CliService, caplog: pytest.Lo
     cli_service.tables(BEFORE)
     cli_service.revision("first")
     cli_service.upgrade()
-    cli_service.tables(BEFORE.replace('"nick", String(20)', '"nick", String(30)'))
+    cli_service.tables(BEFORE.replace("nick = Column(String(20)", "nick = Column(String(30)"))
     cli_service.revision("second")
     with closing(cli_service.database.connect()) as reader, ThreadPoolExecutor(1) as other:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open

@@ -20,28 +20,30 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: Cl
         "an enum loses a value": (('Enum("a", "b")', 'Enum("a")'), "UPDATE users SET {order} = 'a'"),
         "a unique after a new column": (
             (
-                '"about", Text(), nullable=False, default="it\'s \\\\ é"),',
-                '"about", String(20), nullable=False, default="x", unique=True),\n    Column("new", Date(), nullable=True),',
+                'about = Column(Text(), nullable=False, default="it\'s \\\\ é")',
+                'about = Column(String(20), nullable=False, default="x", unique=True)\n    new = Column(Date(), nullable=True)',
             ),
             "UPDATE users SET about = email",
         ),
         "a dropped column before": (
-            ('nullable=True),\n    Column("order"', 'nullable=True),\n    Column("new", Date(), nullable=True),\n    Column("order"'),
+            ('nullable=True)\n    order = Column(', 'nullable=True)\n    new = Column(Date(), nullable=True)\n    order = Column('),
             "DELETE FROM posts WHERE id > 1",
         ),
     }[way]  # fmt: skip
-    before = BEFORE.replace('"about", Text()', '"about", String(20)') if "unique" in way else BEFORE
+    before = (
+        BEFORE.replace("about = Column(Text()", "about = Column(String(20)") if "unique" in way else BEFORE
+    )
     after = BEFORE.replace(*change)
     assert after != BEFORE
     if "dropped" in way:  # in another table, whose revision comes first
         before = (
             BEFORE
-            + 'archive = owned(metadata, "archive", Column("x", Integer(), nullable=True), Column("y", Integer(), nullable=True))\n'
+            + 'class Archive(Table, name="archive"): x = Column(Integer(), nullable=True); y = Column(Integer(), nullable=True)\n'
         )
         after = (
-            after + 'archive = owned(metadata, "archive", Column("x", Integer(), nullable=True))\n'
+            after + 'class Archive(Table, name="archive"): x = Column(Integer(), nullable=True)\n'
         ).replace(
-            '"title", String(20), nullable=False, index=True',
+            "title = Column(String(20), nullable=False, index=True",
             '"title", String(20), nullable=False, unique=True',
         )
     cli_service.tables(before)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
-from ..models import Page, Row
+from ..schema import Page, Row
 
 encode = msgspec.json.Encoder(enc_hook=str).encode  # the hook is for PlainDecimal
 
@@ -22,7 +22,7 @@ def encode_result(endpoint: Callable[..., Any], status: int, path: str) -> Calla
     def answer(result: Any, asked: dict[str, Any]) -> Any:
         if not isinstance(result, Row | Page | list):
             return result
-        headers = {"Location": f"{path}/{result.id}"} if locate and isinstance(result, Row) else None
+        headers = {"Location": f"{path}/{result.id}"} if locate and hasattr(result, "id") else None
         response = Response(encode(result), status, headers, "application/json")
         if said:
             given = asked[said]

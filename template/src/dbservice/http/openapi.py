@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, create_model
 
-from ..models import Page, Row
+from ..schema import Page, Row
 from ..types import INT64
 
 _DESCRIPTIONS = {
@@ -68,7 +68,7 @@ def response_model(answer: Any) -> Any:
 
 @functools.cache
 def _row_model(row: type[Row]) -> type[BaseModel]:
-    return row.documented()
+    return row.openapi_model()
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.runtime.plugins import Plugin
 from alembic.util import PriorityDispatchResult
 
+from ..schema import constraint_name
 from ..types import ColumnType, Default, Enum, EnumCheck
 from .operations import AddCheckOp, BackfillOp
 
@@ -143,8 +144,8 @@ def _compare_checks(
     if existing is None or declared is None:
         return _CONTINUE
     checks = [each for each in declared.constraints if isinstance(each, EnumCheck)]
-    new = {_check_name(context, name, each.column_name): each for each in checks}
-    names = {_check_name(context, name, each.name): each.name for each in existing.columns}
+    new = {constraint_name("ck", name, [each.column_name]): each for each in checks}
+    names = {constraint_name("ck", name, [each.name]): each.name for each in existing.columns}
     assert context.inspector is not None
     for each in context.inspector.get_check_constraints(name):
         if (old_name := each["name"]) not in names or not old_name:
@@ -157,13 +158,6 @@ def _compare_checks(
     for new_name, check in new.items():
         modify.ops.append(AddCheckOp(new_name, name, check.column_name, check.column_type))
     return _CONTINUE
-
-
-def _check_name(context: AutogenContext, table: str, column: str) -> str:
-    assert context.dialect is not None
-    check = sa.CheckConstraint("", name=sa.schema.conv(f"ck_{table}_{column}"))
-    # shortened where the engine's names are, and not quoted
-    return str(context.dialect.identifier_preparer.format_constraint(check, _alembic_quote=False))
 
 
 Plugin.setup_plugin_from_module(sys.modules[__name__], PLUGIN)

@@ -12,6 +12,7 @@ from alembic.autogenerate import render_python_code, renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 
+from ..schema import constraint_name
 from ..types import ColumnType, Default, Enum, EnumCheck
 from .operations import AddCheckOp, BackfillOp, DropCheckOp
 
@@ -104,7 +105,7 @@ def _render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
         return f"types.{thing!r}"
     if kind == "check" and (found := _enum_of(thing)):
         column, enum = found
-        name = f"ck_{thing.table.name}_{column}"
+        name = constraint_name("ck", thing.table.name, [column])
         return f"types.{enum!r}.check_constraint({column!r}, name=op.f({name!r}))"
     thing = getattr(thing, "arg", thing)
     if kind == "server_default" and isinstance(thing, Default):
@@ -117,6 +118,8 @@ def _enum_of(check: Any) -> tuple[str, Enum] | None:
     if isinstance(check, EnumCheck):
         return check.column_name, check.column_type
     for column in check.table.columns:
-        if check.name == f"ck_{check.table.name}_{column.name}" and isinstance(column.type, Enum):
+        if check.name == constraint_name("ck", check.table.name, [column.name]) and isinstance(
+            column.type, Enum
+        ):
             return column.name, column.type
     return None

@@ -10,15 +10,16 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from databases import Database
 
 from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, NotFound, Unavailable
-from ..models import Page, Row
+from ..schema import Page, Row
 from .query import Query
 
+P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
 logger = logging.getLogger(__name__)
 
@@ -71,28 +72,41 @@ class ReadPool:
         """Slots that a read holds now."""
         return self.size - len(self._free)
 
-    async def one(self, query: Query[R], **values: Any) -> R:
-        """The one row. Raises NotFound when there is none; of several, the first."""
-        row = await self.first(query, **values)
-        if row is None:
-            raise NotFound("There is no such row.")
-        return row
+    async def one(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The one row. Raises NotFound when there is none, RuntimeError when there are several."""
+        rows = await self.all(query, *args, **kwargs)
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            raise RuntimeError(
+                f"one() got several rows: {len(rows)} of {query.row.__name__}; select by what is unique, or use first()"
+            )
+        raise NotFound("There is no such row.")
 
-    async def first(self, query: Query[R], **values: Any) -> R | None:
+    async def first(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """The first row, or None."""
-        rows = await self.all(query, **values)
+        rows = await self.all(query, *args, **kwargs)
         return rows[0] if rows else None
 
-    async def all(self, query: Query[R], **values: Any) -> list[R]:
+    async def all(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
         """Every row of the answer: give the statement a limit."""
         compiled = query.for_backend(self.backend)
+        values = query.by_name(args, kwargs) if args else kwargs
         records = await self._run(compiled.sql, compiled.arguments(values))
         return compiled.rows(query.row, records)
 
-    async def page(self, query: Query[R], *, limit: int, **values: Any) -> Page[R]:
-        """A page of `limit` rows of a query whose parameter `limit` bounds it and whose first column is the key it is
-        ordered by; `next` is the key to go on after, or None at the end."""
-        rows = await self.all(query, limit=limit + 1, **values)
+    async def page(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> Page[R]:
+        """A page of a query whose parameter `limit` bounds it and whose first column is the key it is ordered by; `next`
+        is the key to go on after, or None at the end. Raises TypeError for a query without `limit`."""
+        values: dict[str, Any] = query.by_name(args, kwargs) if args else kwargs
+        limit = values.get("limit", query.defaults.get("limit"))
+        if not isinstance(limit, int):
+            raise TypeError(
+                "page() needs a query with a parameter `limit`, a whole number, which bounds its rows: .limit(limit)"
+            )
+        values["limit"] = limit + 1
+        compiled = query.for_backend(self.backend)
+        rows = compiled.rows(query.row, await self._run(compiled.sql, compiled.arguments(values)))
         if len(rows) <= limit:
             return Page(rows, None)
         del rows[limit:]

@@ -1,24 +1,43 @@
 """A SELECT that routes run: checked once, compiled once per backend."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import sqlalchemy as sa
 
 from ..backends.interface import Backend, Convert
 from ..errors import BadValue
-from ..models import Row
+from ..schema import Row
 from ..types import BigInteger, ColumnType, Integer
 from .portability import check_portable
 
+P = ParamSpec("P")
+
+
 R = TypeVar("R", bound=Row)
+
+
+Statement: TypeAlias = sa.Select[*tuple[Any, ...]]
+"""What a function that `query` decorates answers: a SELECT of any columns."""
+
+
 Encoder = tuple[str, Any, Callable[[Any], Any] | None, Callable[[Any], Any] | None]
 
 
-class Query(Generic[R]):
-    """A SELECT and the row it answers; `query` makes one. Compiled at its first use with an engine, then never again."""
+class Query(Generic[P, R]):
+    """A SELECT, its parameters `P` and the row `R` that it answers; `query` makes one. Compiled at its first use with an
+    engine, then never again."""
 
-    def __init__(self, row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> None:
+    def __init__(
+        self,
+        row: type[R],
+        statement: Statement,
+        parameters: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         names = [column.key for column in statement.selected_columns]
         if tuple(names) != row.columns():
             raise TypeError(
@@ -26,28 +45,75 @@ class Query(Generic[R]):
             )
         check_portable(statement)
         self.row, self.statement = row, statement
+        self.parameters, self.defaults = tuple(parameters), dict(defaults or {})
         self._compiled: dict[str, _Compiled] = {}
 
     def for_backend(self, backend: Backend) -> "_Compiled":
         return self._compiled.get(backend.name) or self._compiled.setdefault(
-            backend.name, _Compiled(self.statement, backend)
+            backend.name, _Compiled(self.statement, self.defaults, backend)
         )
 
+    def by_name(self, arguments: Sequence[Any], values: dict[str, Any]) -> dict[str, Any]:
+        """The values of a call, by parameter. Raises TypeError for too many arguments, or for a name that comes twice."""
+        named = dict(zip(self.parameters, arguments, strict=False))
+        if len(arguments) > len(self.parameters) or named.keys() & values.keys():
+            raise TypeError(
+                f"the query takes {list(self.parameters)}, not {len(arguments)} arguments and {sorted(values)}"
+            )
+        return named | values
 
-def query(row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> Query[R]:
-    """A read that routes run: `statement` selects the columns of `row`, in its order; parameters are `bindparam`s.
+
+@overload
+def query(row: type[R]) -> Callable[[Callable[P, Statement]], Query[P, R]]: ...
+@overload
+def query(row: type[R], statement: Statement) -> Query[..., R]: ...
+def query(row: type[R], statement: Statement | None = None) -> Any:
+    """A read that routes run: a statement that selects the columns of `row`, in its order.
+
+    `@query(UserRow)` over a function that answers the statement: it runs once, here, with a placeholder for each of its
+    parameters, so that no `if` can depend on one; the call `reads.one(user_by_id, id=5)` is checked against its signature.
+    `query(UserRow, statement)` takes a statement whose parameters are `bindparam`s.
 
     Raises TypeError where the columns differ, or where the engines would not compute the statement alike."""
-    return Query(row, statement)
+    return Query(row, statement) if statement is not None else functools.partial(_decorated, row)
+
+
+def _decorated(row: type[R], function: Callable[P, Statement]) -> Query[P, R]:
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(function)
+    placeholders: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(f"{function.__name__}: write every parameter by its name, instead of *{name}")
+        many = typing.get_origin(hints.get(name)) in (list, Sequence)
+        placeholders[name] = sa.bindparam(name, expanding=many)
+    signature = inspect.signature(function).bind(**placeholders)
+    try:
+        statement = function(*signature.args, **signature.kwargs)
+    except TypeError as error:
+        if "Boolean value of this clause" not in str(error):
+            raise
+        raise TypeError(
+            f"{function.__name__}: its parameters are placeholders here and have no values; write one query for each case"
+        ) from error
+    used = {each.key for each in sa.sql.visitors.iterate(statement) if isinstance(each, sa.BindParameter)}
+    if unused := parameters.keys() - used:
+        raise TypeError(f"{function.__name__}: the statement does not use {', '.join(sorted(unused))}")
+    defaults = {
+        name: each.default for name, each in parameters.items() if each.default is not inspect.Parameter.empty
+    }
+    made: Query[P, R] = Query(row, statement, tuple(parameters), defaults)
+    made.__doc__ = function.__doc__
+    return made
 
 
 class _Compiled:
-    def __init__(self, statement: sa.Select[*tuple[Any, ...]], backend: Backend) -> None:
+    def __init__(self, statement: Statement, defaults: Mapping[str, Any], backend: Backend) -> None:
         compiled = statement.compile(dialect=backend.dialect())
         self.sql = str(compiled)
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
         self._encoders: list[Encoder] = []
-        self.names = set()
+        self.names: set[str] = set()
         for name in compiled.positiontup or ():
             bind = compiled.binds[name]
             if bind.expanding:
@@ -57,13 +123,14 @@ class _Compiled:
             column_type = bind.type if isinstance(bind.type, ColumnType) else None
             encode = backend.codec.to_driver(column_type) if column_type else None
             check = column_type.parameter if column_type else None
-            self._encoders.append((bind.key, bind.effective_value, check, encode))
+            self._encoders.append((bind.key, defaults.get(bind.key, bind.effective_value), check, encode))
+        self._required = self.names - defaults.keys()
         decoders = ((i, _decoder(column, backend)) for i, column in enumerate(statement.selected_columns))
         self._decoders = [(i, decode) for i, decode in decoders if decode is not None]
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """The driver's arguments, in order. Raises TypeError for a missing or unknown name, BadValue for a bad value."""
-        if values.keys() != self.names:
+        if values.keys() != self.names and not self._required <= values.keys() <= self.names:
             raise TypeError(f"the query takes {sorted(self.names)}, not {sorted(values)}")
         arguments = []
         for key, fixed, check, encode in self._encoders:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from ..schema import AUTOMATIC
+from ..schema import MANAGED_COLUMNS
 from ..types import ColumnType
 
 _numbers = itertools.count(1)
@@ -19,7 +19,11 @@ def example(table: sa.Table, **values: Any) -> dict[str, Any]:
     number = next(_numbers)
     body: dict[str, Any] = {}
     for column in table.columns:
-        if column.name not in AUTOMATIC and not column.foreign_keys and isinstance(column.type, ColumnType):
+        if (
+            column.name not in MANAGED_COLUMNS
+            and not column.foreign_keys
+            and isinstance(column.type, ColumnType)
+        ):
             body[column.name] = column.type.example(number)
     return {**body, **values}
 

@@ -4,8 +4,8 @@ PyDAL by itself alters values (booleans, microseconds, time zones, strict mode),
 refuses common names. Here every column has a type of its own, whose literal comes from the backend; every connection is
 set up by the backend; a table or column is looked up by its SQLAlchemy object, so no name is refused:
 
-    db[users].insert(email="a@b.example")            # plain PyDAL
-    db(db[users].email == "a@b.example").select()
+    db[Users].insert(email="a@b.example")            # plain PyDAL
+    db(db[Users].email == "a@b.example").select()
 """
 
 from .dal import DAL

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import keyword
 import re
 import threading
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
 from pydal.objects import Field, Row
 
 from ...backends.interface import Backend
-from ...schema import default_of, has_default, python_name
+from ...schema import default_of, has_default
 from ...types import Id
 from .adapters import numbers
 from .fields import ColumnField
@@ -32,7 +33,8 @@ class _Unit(threading.local):
 class DAL(pydal.DAL):  # type: ignore[misc]
     """PyDAL's DAL over the tables of a service; one for the process, a connection for each thread that uses it.
 
-    `db[table]` is the PyDAL table of a SQLAlchemy table; `db.users` works too where PyDAL allows the name."""
+    `db[Users]` is the PyDAL table of a table class, or of its SQLAlchemy table; `db.users` works too where PyDAL allows
+    the name."""
 
     execution_handlers: ClassVar[
         list[Any]
@@ -58,7 +60,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         quote = self._adapter.dialect.quote
         names = {column.name: _field_name(column.name) for column in table.columns}
         fields = [self._field(column, names[column.name]) for column in table.columns]
-        name = python_name(table.name, DAL)
+        name = _free_name(table.name, DAL)
         if REGEX_PYTHON_KEYWORDS.match(name):  # Python 2's, too
             name = f"{name}_"
         mirrored = self.define_table(
@@ -91,6 +93,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         )
 
     def __getitem__(self, key: Any) -> Any:
+        key = getattr(key, "__table__", key)  # of a table class
         return self._mirrors[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
 
     def commit(self) -> None:
@@ -137,8 +140,13 @@ class DAL(pydal.DAL):  # type: ignore[misc]
 def _field_name(column: str) -> str:
     if column in ("update_record", "delete_record") or REGEX_PYTHON_KEYWORDS.match(column):
         return f"{column}_"
-    return python_name(python_name(column, ServiceTable), Row)
+    return _free_name(_free_name(column, ServiceTable), Row)
 
 
 def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
+
+
+def _free_name(name: str, taken: type) -> str:
+    kept = keyword.iskeyword(name) or hasattr(taken, name)
+    return f"{name}_" if kept else str(name)

@@ -1,0 +1,65 @@
+"""What `tables.py` and the routes are written with: tables and their columns, and the rows and bodies that they give."""
+
+from msgspec import UNSET, UnsetType
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+
+from .bodies import Create, Patch
+from .columns import (
+    Column,
+    Declared,
+    KeyColumn,
+    ManagedColumn,
+    PublicColumn,
+    SecretColumn,
+    default_of,
+    has_default,
+    is_secret,
+    public_columns,
+)
+from .declaring import RESERVED_ATTRIBUTES
+from .naming import NAMING_CONVENTION, constraint_name
+from .rows import ColumnSchema, Page, Row
+from .tables import (
+    MANAGED_COLUMNS,
+    Access,
+    BareTable,
+    Identity,
+    SharedTable,
+    Table,
+    Timestamps,
+)
+
+__all__ = [
+    "MANAGED_COLUMNS",
+    "NAMING_CONVENTION",
+    "RESERVED_ATTRIBUTES",
+    "UNSET",
+    "Access",
+    "BareTable",
+    "CheckConstraint",
+    "Column",
+    "ColumnSchema",
+    "Create",
+    "Declared",
+    "ForeignKey",
+    "ForeignKeyConstraint",
+    "Identity",
+    "Index",
+    "KeyColumn",
+    "ManagedColumn",
+    "Page",
+    "Patch",
+    "PublicColumn",
+    "Row",
+    "SecretColumn",
+    "SharedTable",
+    "Table",
+    "Timestamps",
+    "UniqueConstraint",
+    "UnsetType",
+    "constraint_name",
+    "default_of",
+    "has_default",
+    "is_secret",
+    "public_columns",
+]

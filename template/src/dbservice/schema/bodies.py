@@ -1,0 +1,98 @@
+"""Bodies: what a client sends to create a row or to change one."""
+
+from typing import Annotated, Any, ClassVar
+
+import sqlalchemy as sa
+from msgspec import UnsetType
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic._internal._model_construction import ModelMetaclass
+
+from .columns import ColumnDescriptor, default_of, has_default, is_secret
+from .rows import ColumnSchema, split_bases
+
+
+class _BodyMeta(ModelMetaclass):
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> type:
+        table, bases = split_bases(name, bases)
+        if table is not None:
+            base: Any = next(base for base in bases if issubclass(base, Body))
+            annotations = namespace.setdefault("__annotations__", {})
+            taken = {each.attribute: each.column for each in table.__columns__.values() if base._takes(each)}
+            for attribute, column in taken.items():
+                annotations.setdefault(attribute, Annotated[Any, ColumnSchema(column)])
+                namespace.setdefault(attribute, base._field_of(column))
+            namespace["_columns"] = tuple((attribute, column.name) for attribute, column in taken.items())
+            namespace["_generated"] = frozenset(
+                attribute for attribute, column in taken.items() if "default_factory" in column.info
+            )
+        return super().__new__(mcs, name, bases, namespace, **options)
+
+
+class Body(BaseModel, metaclass=_BodyMeta):
+    """What a client sends: unknown fields are refused, and nothing of it is shown in a log by accident."""
+
+    model_config = ConfigDict(
+        extra="forbid", protected_namespaces=(), populate_by_name=False, hide_input_in_errors=True
+    )
+    _columns: ClassVar[tuple[tuple[str, str], ...]] = ()
+    _generated: ClassVar[frozenset[str]] = frozenset()
+
+    def changes(self) -> dict[str, Any]:
+        """What the client named, by column."""
+        named, held = self.model_fields_set, self.__dict__
+        return {column: held[attribute] for attribute, column in self._columns if attribute in named}
+
+    def __repr_args__(self) -> Any:
+        return ()
+
+    @staticmethod
+    def _takes(column: ColumnDescriptor[Any]) -> bool:
+        raise NotImplementedError
+
+    @staticmethod
+    def _field_of(column: sa.Column[Any]) -> Any:
+        raise NotImplementedError
+
+
+class Create(Body):
+    """What a client sends to create a row. The columns it left out hold their defaults."""
+
+    def changes(self) -> dict[str, Any]:
+        """What the client named, by column, and what a `default_factory` made; the write fills in the other defaults."""
+        if not self._generated:
+            return super().changes()
+        named, held = self.model_fields_set | self._generated, self.__dict__
+        return {column: held[attribute] for attribute, column in self._columns if attribute in named}
+
+    @staticmethod
+    def _takes(column: ColumnDescriptor[Any]) -> bool:
+        return column.on_creates
+
+    @staticmethod
+    def _field_of(column: sa.Column[Any]) -> Any:
+        about: dict[str, Any] = {"alias": column.name}
+        if is_secret(column):
+            about["json_schema_extra"] = {"writeOnly": True}
+        elif "default" in column.info:
+            about["json_schema_extra"] = {"default": getattr(column.default, "arg", None)}
+        if has_default(column):
+            return Field(default_factory=lambda: default_of(column), **about)
+        return Field(default=None, **about) if column.nullable else Field(**about)
+
+
+class Patch(Body):
+    """What a client sends to change a row: what it did not name is UNSET."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 0})
+
+    @staticmethod
+    def _takes(column: ColumnDescriptor[Any]) -> bool:
+        return column.on_patches
+
+    @staticmethod
+    def _field_of(column: sa.Column[Any]) -> Any:
+        about: dict[str, Any] = {"alias": column.name}
+        if is_secret(column):
+            about["json_schema_extra"] = {"writeOnly": True}
+        # called, it answers UNSET; as a plain default UNSET would have to be written into the JSON Schema
+        return Field(default_factory=UnsetType, **about)

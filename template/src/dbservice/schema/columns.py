@@ -1,0 +1,261 @@
+"""The columns of a table class: what each answers on the table, on a row and on a body.
+
+|               | table class  | row   | create | patch      |
+| PublicColumn  | sa.Column[T] | T     | T      | T or UNSET |
+| SecretColumn  | sa.Column[T] | error | T      | T or UNSET |
+| KeyColumn     | sa.Column[T] | T     | T      | error      |
+| ManagedColumn | sa.Column[T] | T     | error  | error      |
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
+
+import sqlalchemy as sa
+from msgspec import UnsetType
+
+from ..types import ColumnType, copy_default
+
+if TYPE_CHECKING:
+    from .bodies import Create, Patch
+    from .rows import Row
+
+    NotATable = type[Row] | type[Create] | type[Patch]
+
+T = TypeVar("T")
+
+
+class ColumnDescriptor(Generic[T]):
+    """A column of a table class. `column` is the SQLAlchemy column, once the class has a table."""
+
+    on_rows: ClassVar[bool] = True
+    on_creates: ClassVar[bool] = True
+    on_patches: ClassVar[bool] = True
+
+    column: sa.Column[T]
+
+    def __init__(self, type_: ColumnType[Any], *items: Any, name: str | None = None, **options: Any) -> None:
+        self.type, self.items, self.options = type_, items, options
+        self.name = name or ""
+        self.attribute = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+        self.name = self.name or name
+
+    if not TYPE_CHECKING:
+
+        def __get__(self, instance: object, owner: type) -> Any:
+            try:
+                return self.column
+            except AttributeError:
+                raise AttributeError(f"{owner.__name__} has no table: it was given no name") from None
+
+    def bound(self) -> "ColumnDescriptor[T]":
+        """A copy with a column of its own, for one table: no two share a type or a foreign key."""
+        bound = copy.copy(self)
+        items = [item._copy() for item in self.items]
+        bound.column = sa.Column(self.name, self.type.copy(), *items, **self.options)
+        return bound
+
+
+class InstanceAttribute:
+    """What a row or body class answers for a column: an attribute of its instances, and nothing for a statement."""
+
+
+class PublicColumn(ColumnDescriptor[T]):
+    """A column that the API takes and answers."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: NotATable) -> InstanceAttribute: ...
+        @overload
+        def __get__(self, instance: None, owner: type[Any]) -> sa.Column[T]: ...
+        @overload
+        def __get__(self, instance: Patch, owner: type[Any]) -> T | UnsetType: ...
+        @overload
+        def __get__(self, instance: Create | Row, owner: type[Any]) -> T: ...
+        def __get__(self, instance: Any, owner: type[Any]) -> Any: ...
+        @overload
+        def __set__(self, instance: Patch, value: T | UnsetType) -> None: ...
+        @overload
+        def __set__(self, instance: Create, value: T) -> None: ...
+        def __set__(self, instance: Any, value: Any) -> None: ...
+
+
+class SecretColumn(ColumnDescriptor[T]):
+    """A column that the API takes and never answers."""
+
+    on_rows = False
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: NotATable) -> InstanceAttribute: ...
+        @overload
+        def __get__(self, instance: None, owner: type[Any]) -> sa.Column[T]: ...
+        @overload
+        def __get__(self, instance: Patch, owner: type[Any]) -> T | UnsetType: ...
+        @overload
+        def __get__(self, instance: Create, owner: type[Any]) -> T: ...
+        def __get__(self, instance: Any, owner: type[Any]) -> Any: ...
+        @overload
+        def __set__(self, instance: Patch, value: T | UnsetType) -> None: ...
+        @overload
+        def __set__(self, instance: Create, value: T) -> None: ...
+        def __set__(self, instance: Any, value: Any) -> None: ...
+
+
+class KeyColumn(ColumnDescriptor[T]):
+    """A column of the primary key that the client gives and nobody changes."""
+
+    on_patches = False
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: NotATable) -> InstanceAttribute: ...
+        @overload
+        def __get__(self, instance: None, owner: type[Any]) -> sa.Column[T]: ...
+        @overload
+        def __get__(self, instance: Create | Row, owner: type[Any]) -> T: ...
+        def __get__(self, instance: Any, owner: type[Any]) -> Any: ...
+        def __set__(self, instance: Create, value: T) -> None: ...
+
+
+class ManagedColumn(ColumnDescriptor[T]):
+    """A column that no client writes: `id`, `created_at`, `updated_at`."""
+
+    on_creates = on_patches = False
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: NotATable) -> InstanceAttribute: ...
+        @overload
+        def __get__(self, instance: None, owner: type[Any]) -> sa.Column[T]: ...
+        @overload
+        def __get__(self, instance: Row, owner: type[Any]) -> T: ...
+        def __get__(self, instance: Any, owner: type[Any]) -> Any: ...
+
+
+@overload
+def Column(
+    type_: ColumnType[T],
+    *foreign_keys: sa.ForeignKey,
+    nullable: Literal[False] = ...,
+    unique: bool = ...,
+    index: bool = ...,
+    default: Any = ...,
+    default_factory: Callable[[], T] | None = ...,
+    name: str | None = ...,
+) -> PublicColumn[T]: ...
+@overload
+def Column(
+    type_: ColumnType[T],
+    *foreign_keys: sa.ForeignKey,
+    nullable: Literal[True],
+    unique: bool = ...,
+    index: bool = ...,
+    default: Any = ...,
+    default_factory: Callable[[], T] | None = ...,
+    name: str | None = ...,
+) -> PublicColumn[T | None]: ...
+@overload
+def Column(
+    type_: ColumnType[T],
+    *foreign_keys: sa.ForeignKey,
+    secret: Literal[True],
+    nullable: Literal[False] = ...,
+    unique: bool = ...,
+    index: bool = ...,
+    default: Any = ...,
+    default_factory: Callable[[], T] | None = ...,
+    name: str | None = ...,
+) -> SecretColumn[T]: ...
+@overload
+def Column(
+    type_: ColumnType[T],
+    *foreign_keys: sa.ForeignKey,
+    secret: Literal[True],
+    nullable: Literal[True],
+    unique: bool = ...,
+    index: bool = ...,
+    default: Any = ...,
+    default_factory: Callable[[], T] | None = ...,
+    name: str | None = ...,
+) -> SecretColumn[T | None]: ...
+@overload
+def Column(
+    type_: ColumnType[T],
+    *foreign_keys: sa.ForeignKey,
+    primary_key: Literal[True],
+    unique: bool = ...,
+    index: bool = ...,
+    default: Any = ...,
+    default_factory: Callable[[], T] | None = ...,
+    name: str | None = ...,
+) -> KeyColumn[T]: ...
+def Column(
+    type_: ColumnType[Any],
+    *foreign_keys: sa.ForeignKey,
+    nullable: bool = False,
+    unique: bool = False,
+    index: bool = False,
+    secret: bool = False,
+    primary_key: bool = False,
+    default: Any = None,
+    default_factory: Callable[[], Any] | None = None,
+    name: str | None = None,
+) -> Any:
+    """A column of a table class; its attribute is its name in the database, unless `name` is another one.
+
+    `secret`: the API takes it and never answers it, and no log holds it. `default` is written as the API's JSON writes
+    it; from it come the value that a create fills in and the server's DEFAULT. `default_factory` makes a new value for
+    each create. What does not fit together is refused when the class is made, with ValueError."""
+    kind: Any = KeyColumn if primary_key else SecretColumn if secret else PublicColumn
+    options: dict[str, Any] = {"nullable": nullable, "primary_key": primary_key, "default": default}
+    options |= {"unique": unique, "index": index}
+    info = {"secret": secret, "default_factory": default_factory}
+    return kind(
+        type_,
+        *foreign_keys,
+        name=name,
+        info={key: value for key, value in info.items() if value},
+        **{key: value for key, value in options.items() if key == "nullable" or value not in (None, False)},
+    )
+
+
+class Declared:
+    """What all table classes have: only names with underscores on both sides, so that a column may have any other."""
+
+    __table__: ClassVar[sa.Table]
+    __columns__: ClassVar[Mapping[str, ColumnDescriptor[Any]]] = {}
+    """By attribute, in the order of the table."""
+
+    @classmethod
+    def __clause_element__(cls) -> sa.Table:
+        """By which SQLAlchemy takes the class where it takes a table."""
+        return cls.__table__
+
+
+def public_columns(table: type[Declared] | sa.Table) -> list[sa.Column[Any]]:
+    """The columns of `table` that the API may answer: all but the secret ones."""
+    source = table if isinstance(table, sa.Table) else table.__table__
+    return [column for column in source.columns if not is_secret(column)]
+
+
+def is_secret(column: sa.Column[Any]) -> bool:
+    return bool(column.info.get("secret"))
+
+
+def has_default(column: sa.Column[Any]) -> bool:
+    """Whether a create fills in a value for `column`."""
+    return "default" in column.info or "default_factory" in column.info
+
+
+def default_of(column: sa.Column[Any]) -> Any:
+    """The Python value that a create fills in for `column`; a new one each time."""
+    factory = column.info.get("default_factory")
+    return factory() if factory else copy_default(column.info["default"])

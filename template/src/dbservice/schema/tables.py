@@ -1,0 +1,113 @@
+"""The table classes: `class Users(Table, name="users")` makes one table, with its constraints named and checked."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import sqlalchemy as sa
+
+from ..types import Enum, Id, Timestamp
+from .columns import Declared, ManagedColumn
+from .declaring import bound_columns, check_base, check_of, mark_indexed, new_table, value_of
+from .naming import NAMING_CONVENTION, refuse_same_names
+
+MANAGED_COLUMNS = ("id", "created_at", "updated_at")
+"""The columns that a `Table` has by itself and no client writes."""
+
+
+class BareTable(Declared):
+    """A table this service owns, with the columns that it writes down and no others: it names its `primary_key` itself.
+
+    Without `name` the class is a base for others: it has no table, its columns are theirs, and their tables are in
+    `metadata`. `__table_args__` are constraints and indexes of several columns. Raises ValueError for what some engine,
+    Python or a library cannot hold."""
+
+    __metadata__: ClassVar[sa.MetaData] = sa.MetaData(naming_convention=NAMING_CONVENTION)
+    __table_args__: ClassVar[tuple[sa.schema.SchemaItem, ...]] = ()
+
+    def __init_subclass__(cls, *, name: str | None = None, metadata: sa.MetaData | None = None) -> None:
+        super().__init_subclass__()
+        if metadata is not None:
+            if metadata.naming_convention == sa.MetaData().naming_convention:
+                metadata.naming_convention = NAMING_CONVENTION  # SQLAlchemy's own names indexes only
+            cls.__metadata__ = metadata
+        if name is None:
+            check_base(cls)
+            return
+        columns = bound_columns(cls)
+        if not any(each.column.primary_key for each in columns.values()):
+            raise ValueError(
+                f"{cls.__name__}: write primary_key=True on the columns of its key, or inherit from Table"
+            )
+        items: list[Any] = [each.column for each in columns.values()]
+        items += [check_of(column) for column in items if isinstance(column.type, Enum)]
+        items += cls.__dict__.get("__table_args__", ())
+        # an id is never used twice, on SQLite too
+        options = {"sqlite_autoincrement": True} if isinstance(items[0].type, Id) else {}
+        table = new_table(cls, name, cls.__metadata__, items, **options)
+        try:
+            refuse_same_names(table)
+            mark_indexed(table)
+        except ValueError as error:
+            cls.__metadata__.remove(table)
+            raise ValueError(f"{cls.__name__}: {error}") from None
+        cls.__table__, cls.__columns__ = table, columns
+
+
+class Identity(BareTable):
+    """With an `id` that the database gives: 64 bits, never used twice."""
+
+    id = ManagedColumn[int](Id(), sa.Identity(), primary_key=True)
+
+
+class Timestamps(BareTable):
+    """With `created_at` and `updated_at`, which every write sets."""
+
+    created_at = ManagedColumn[dt.datetime](Timestamp(), nullable=False)
+    updated_at = ManagedColumn[dt.datetime](Timestamp(), nullable=False)
+
+
+class Table(Identity, Timestamps):
+    """A table this service owns: its columns between the key `id` and `created_at`, `updated_at`."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What this service may do with a table of another one, and with which rows: where these columns hold these values."""
+
+    mode: Literal["read", "read-write"]
+    rows: Mapping[str, Any]
+
+
+class SharedTable(Declared):
+    """A table that another service owns, with the columns that this one needs of it. Nothing ever creates or alters it.
+
+    `rows`, by column, are written as the API's JSON writes them. Raises ValueError as other tables do."""
+
+    __metadata__: ClassVar[sa.MetaData] = sa.MetaData()
+    __access__: ClassVar[Access]
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        access: Literal["read", "read-write"] = "read",
+        rows: Mapping[str, Any] | None = None,
+        metadata: sa.MetaData | None = None,
+    ) -> None:
+        super().__init_subclass__()
+        cls.__metadata__ = cls.__metadata__ if metadata is None else metadata
+        if name is None:
+            check_base(cls)
+            return
+        if access not in ("read", "read-write"):
+            raise ValueError(f'{cls.__name__}: write access="read" or access="read-write", not {access!r}')
+        columns = bound_columns(cls)
+        by_name = {each.name: each.column for each in columns.values()}
+        for column, value in (rows or {}).items():
+            if column not in by_name:
+                raise ValueError(f"{cls.__name__}: rows names {column}, which is not among its columns")
+            value_of(f"{cls.__name__}: rows: {column}", by_name[column], value)
+        cls.__table__ = new_table(cls, name, cls.__metadata__, list(by_name.values()))
+        cls.__columns__, cls.__access__ = columns, Access(access, dict(rows or {}))
