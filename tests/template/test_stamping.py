@@ -23,7 +23,7 @@ def is_clean(service: Path) -> None:
         compile(path.read_text(), path, "exec")
 
 
-def test_nothing_in_the_form_needs_trust() -> None:
+def test_the_form_needs_no_trust() -> None:
     form = yaml.safe_load((ROOT / "copier.yml").read_text())
     assert not form.keys() & {"_tasks", "_jinja_extensions", "_migrations"}
 
@@ -193,7 +193,7 @@ def test_a_table_comes_after_those_it_names(stamp: Stamp) -> None:
     assert re.findall(r"^(\w+) = owned", (service / "src/a/tables.py").read_text(), re.M) == order
 
 
-def test_python_keeps_some_names_and_the_database_none(stamp: Stamp) -> None:
+def test_a_table_may_have_a_name_that_python_reserves(stamp: Stamp) -> None:
     service = stamp(
         {"service_name": "a", "tables": {"class": {"import": "text"}, "items": {"class": "-> class"}}}
     )

@@ -65,7 +65,7 @@ def test_a_column_of_any_name_is_an_attribute_and_keeps_its_name_in_json(name: s
             body.model_validate({"user_id": 1, f"{name}_": "x"})
 
 
-def test_only_what_python_or_a_base_keeps_gets_an_underscore() -> None:
+def test_only_reserved_names_get_an_underscore() -> None:
     renamed = {name for name in AWKWARD if f"{name}_" in ItemsRow.__struct_fields__}
     assert renamed == {"class", "from", "model_config", "model_fields", "columns", "of"}
     renamed = {name for name in AWKWARD if f"{name}_" in ItemsCreate.model_fields}
@@ -145,7 +145,7 @@ def test_a_row_may_have_more_than_its_columns() -> None:
 # --- bodies
 
 
-def test_what_was_sent_is_what_was_named() -> None:
+def test_only_the_fields_that_were_named_count_as_sent() -> None:
     assert UsersCreate.model_validate({"email": "a"}).sent() == {"email": "a"}
     assert UsersCreate.model_validate({"email": "a", "password": None}).sent() == {
         "email": "a",
@@ -156,7 +156,7 @@ def test_what_was_sent_is_what_was_named() -> None:
     assert sent == {"balance": Decimal("1.50"), "since": NOW} and str(sent["balance"]) == "1.50"
 
 
-def test_defaults_are_there_and_each_row_has_its_own() -> None:
+def test_each_body_has_defaults_of_its_own() -> None:
     one, two = (UsersCreate.model_validate({"email": "a"}) for _ in range(2))
     assert (
         one.active is True and one.balance == Decimal("0.00") and one.kind == "plain" and one.password is None
