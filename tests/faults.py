@@ -84,9 +84,9 @@ class Proxy:
         self._trap: re.Pattern[bytes] | None = None
         self._delivered = False
         self.cuts = 0
-        self.lingers = False
+        self.keeps_open = False
         """Whether the service's side stays open when the database has closed its own."""
-        self.farewells = 0
+        self.closed_by_server = 0
         self.connect()
         self.settings = settings.model_copy(
             update=dict.fromkeys(("db_host", "db_read_host"), "127.0.0.1")
@@ -174,8 +174,8 @@ class Proxy:
                     break
                 client.sendall(data)
         _close(server)
-        self.farewells += 1
-        if not self.lingers:
+        self.closed_by_server += 1
+        if not self.keeps_open:
             _close(client)
 
 

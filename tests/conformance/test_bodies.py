@@ -221,7 +221,7 @@ async def test_a_body_that_would_be_altered_is_refused(
     ],
     ids=lambda content: repr(content[:30]),
 )
-async def test_no_body_is_an_error_of_the_service(client: httpx.AsyncClient, content: bytes) -> None:
+async def test_no_body_is_a_500(client: httpx.AsyncClient, content: bytes) -> None:
     for content_type in (
         "application/json",
         "application/json; charset=latin-1",

@@ -55,7 +55,7 @@ async def test_a_second_row_with_a_unique_value_is_a_conflict(running: Running) 
     assert "hush" not in response.text
 
 
-async def test_a_row_that_names_nobody_is_a_conflict(running: Running) -> None:
+async def test_a_foreign_key_to_no_row_is_a_conflict(running: Running) -> None:
     async with client_of(running) as client:
         response = await client.post("/v1/items", json={"user_id": 987654321, "key": "hush"})
         assert response.status_code == 409
@@ -77,7 +77,7 @@ async def test_a_conflict_leaves_the_connection_usable(running: Running) -> None
     assert stored_emails(running.backend.settings) == ["a", "c"]
 
 
-async def test_items_of_a_user_are_not_touched_by_a_failed_unit(running: Running) -> None:
+async def test_a_unit_that_ends_in_a_conflict_stores_nothing(running: Running) -> None:
     def replace(db: DAL) -> None:
         user = db[users].insert(email="owner")
         for n in range(3):

@@ -77,7 +77,7 @@ async def test_a_default_is_the_same_in_the_server(running: Running, defaults: s
             assert identical(held, Decimal(expected) if isinstance(expected, Decimal) else expected), name
 
 
-async def test_a_row_that_the_driver_made_has_the_defaults_of_one_that_the_api_made(
+async def test_a_row_inserted_by_the_driver_has_the_same_defaults_as_one_from_the_api(
     client: httpx.AsyncClient, running: Running
 ) -> None:
     mine = await answered(await client.post("/v1/users", json={"email": "api"}), 201)

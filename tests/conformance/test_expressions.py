@@ -92,7 +92,7 @@ async def test_sums_of_long_decimals_compare_and_sort(filled: Running) -> None:
     ]
 
 
-async def test_null_is_the_least_of_all_values(filled: Running) -> None:
+async def test_null_sorts_before_every_value(filled: Running) -> None:
     some = sa.select(c.integer.label("value"))
     assert await asked(filled, some.order_by(c.integer)) == [None, 1, 9]
     assert await asked(filled, some.order_by(c.integer.desc())) == [9, 1, None]
@@ -133,7 +133,7 @@ async def test_a_sum_of_more_than_64_bits_is_refused_and_not_rounded(filled: Run
         await asked(filled, of(c.bigint * 4))
 
 
-async def test_whole_numbers_are_reckoned_in_64_bits(running: Running) -> None:
+async def test_whole_numbers_are_computed_in_64_bits(running: Running) -> None:
     await running.writes.run(lambda db: db[values].insert_row({"integer": 2**31 - 1}))
     assert await asked(running, of(c.integer + 1)) == [2**31]
     assert await asked(running, of(c.integer * 2 - 3)) == [2**32 - 5]

@@ -23,7 +23,7 @@ from .reading import answered, body, by_reads, by_the_api, everywhere
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-async def test_an_edge_is_the_same_everywhere(
+async def test_a_boundary_value_reads_the_same_everywhere(
     client: httpx.AsyncClient, running: Running, column: sa.Column[Any]
 ) -> None:
     name = column.name
@@ -41,7 +41,7 @@ async def test_an_edge_is_the_same_everywhere(
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-async def test_an_edge_is_the_same_after_a_change(
+async def test_a_boundary_value_reads_the_same_after_an_update(
     client: httpx.AsyncClient, running: Running, column: sa.Column[Any]
 ) -> None:
     name = column.name
@@ -65,7 +65,7 @@ async def test_an_edge_is_the_same_after_a_change(
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-async def test_what_is_refused_is_refused_everywhere(
+async def test_an_invalid_value_is_refused_everywhere(
     client: httpx.AsyncClient, running: Running, column: sa.Column[Any]
 ) -> None:
     name = column.name
@@ -90,7 +90,7 @@ async def test_what_is_refused_is_refused_everywhere(
 
 @examples(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(rows=ROWS)
-async def test_anything_else_is_the_same_everywhere(
+async def test_any_row_reads_the_same_everywhere(
     client: httpx.AsyncClient, running: Running, rows: Any
 ) -> None:
     await running.writes.run(lambda db: db(db[values].id > 0).delete())
@@ -123,7 +123,9 @@ async def test_a_subclass_is_stored_as_what_it_holds(
         assert identical(held, meant)
 
 
-async def test_a_migration_writes_the_same(client: httpx.AsyncClient, running: Running) -> None:
+async def test_a_value_that_a_migration_inserts_reads_the_same_everywhere(
+    client: httpx.AsyncClient, running: Running
+) -> None:
     """Alembic's bulk_insert goes through SQLAlchemy and the synchronous driver."""
     rows = [
         {

@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from dbservice.errors import StartupError
-from dbservice.service import Running
 from dbservice.settings import Settings
 
 from ..assertions import problem
@@ -17,7 +16,7 @@ from ..faults import Proxy
 from ..sample_service import client_of, sample_service, served, started
 
 
-async def test_healthz_asks_nobody(migrated: Settings, tmp_path: Path) -> None:
+async def test_healthz_needs_no_database(migrated: Settings, tmp_path: Path) -> None:
     app = sample_service(tmp_path).app
     async with served(sample_service(tmp_path), migrated) as client:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
@@ -27,13 +26,14 @@ async def test_healthz_asks_nobody(migrated: Settings, tmp_path: Path) -> None:
         assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
-async def test_readyz_says_so_while_it_stops(client: httpx.AsyncClient, running: Running) -> None:
-    ready = await client.get("/readyz")
-    assert ready.status_code == 200 and ready.json() == {"status": "ready", "revision": None}
-    running.draining = True
-    assert problem(await client.get("/readyz"), 503)["detail"] == "The service is stopping."
-    assert (await client.get("/healthz")).status_code == 200
-    assert (await client.get("/v1/users")).status_code == 200  # what is in flight is still answered
+async def test_readyz_says_so_while_it_stops(migrated: Settings) -> None:
+    async with started(migrated) as running, client_of(running) as client:
+        ready = await client.get("/readyz")
+        assert ready.status_code == 200 and ready.json() == {"status": "ready", "revision": None}
+        running.draining = True
+        assert problem(await client.get("/readyz"), 503)["detail"] == "The service is stopping."
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/v1/users")).status_code == 200  # what is in flight is still answered
 
 
 async def test_without_its_database_it_lives_and_is_not_ready(server_settings: Settings) -> None:

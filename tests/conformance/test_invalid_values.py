@@ -112,7 +112,7 @@ def the_ways_to_write(name: str, row_id: int, value: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-async def test_pydal_takes_no_wrong_value(running: Running, column: sa.Column[Any]) -> None:
+async def test_pydal_refuses_invalid_values(running: Running, column: sa.Column[Any]) -> None:
     name = column.name
     python = kind(column).check(next(python for sent, python, _ in BOUNDARY_VALUES[name] if sent != ""))
     row = await running.writes.run(lambda db: db[values].insert_row({name: python}))
@@ -135,7 +135,7 @@ def is_no_parameter(column: sa.Column[Any], value: Any) -> bool:
 
 
 @pytest.mark.parametrize("column", [c for c in COLUMNS if c.name != "json"], ids=lambda column: column.name)
-async def test_no_wrong_value_is_compared(running: Running, column: sa.Column[Any]) -> None:
+async def test_an_invalid_value_is_refused_in_a_condition(running: Running, column: sa.Column[Any]) -> None:
     """In WHERE too, where some engines would take 0 for every text."""
     name = column.name
     await running.writes.run(lambda db: db[values].insert_row({}) and None)
@@ -162,7 +162,7 @@ async def test_no_wrong_value_is_compared(running: Running, column: sa.Column[An
 
 
 @pytest.mark.parametrize("wrong", [*_INJECTED, "1", 1.5, True, Decimal(1), -(2**64), b"1", [1], float("nan")])
-async def test_no_wrong_id_is_looked_for(running: Running, wrong: Any) -> None:
+async def test_pydal_refuses_an_id_of_another_type(running: Running, wrong: Any) -> None:
     await running.writes.run(lambda db: db[values].insert_row({}) and None)
     for use in (
         lambda db: db[values].get_row(wrong),
@@ -176,7 +176,7 @@ async def test_no_wrong_id_is_looked_for(running: Running, wrong: Any) -> None:
     await nothing_happened(running, 1)
 
 
-async def test_what_is_required_is_required(running: Running) -> None:
+async def test_pydal_refuses_null_in_required_columns_and_unknown_columns(running: Running) -> None:
     user = await running.writes.run(lambda db: db[users].insert_row({"email": "a"}))
     for write in (
         lambda db: db[users].insert_row({}),
@@ -206,7 +206,7 @@ async def test_what_is_required_is_required(running: Running) -> None:
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-async def test_a_hostile_text_is_a_text_or_refused(running: Running, column: sa.Column[Any]) -> None:
+async def test_a_hostile_text_is_stored_as_text_or_refused(running: Running, column: sa.Column[Any]) -> None:
     """In any column type: stored to the letter or refused, never executed."""
     name, stored = column.name, []
     for text in (*HOSTILE_TEXTS, *_INJECTED):
@@ -231,7 +231,7 @@ async def test_a_hostile_text_is_a_text_or_refused(running: Running, column: sa.
     column=st.sampled_from(COLUMNS),
     value=st.text() | st.text("'\"\\%;-/*\0 )(ab1😀", max_size=30) | st.binary(max_size=30),
 )
-async def test_any_text_or_bytes_are_stored_or_refused(
+async def test_any_text_or_bytes_are_stored_unchanged_or_refused(
     running: Running, column: sa.Column[Any], value: Any
 ) -> None:
     def write(db: DAL) -> Any:

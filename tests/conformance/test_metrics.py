@@ -1,18 +1,29 @@
 """`/metrics`."""
 
 import re
+from collections.abc import AsyncIterator
 
 import httpx
+import pytest
 
+from dbservice.service import Running
 from dbservice.testing import make
 
-from ..sample_service import users
+from ..sample_service import client_of, started, users
+
+
+@pytest.fixture
+async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service that nobody else has asked anything."""
+    async with started(running.backend.settings) as fresh, client_of(fresh) as client:
+        yield client
 
 
 async def test_metrics_count_by_route_and_not_by_row(client: httpx.AsyncClient) -> None:
     rows = [await make(client, users) for _ in range(3)]
     for row in rows:
         await client.get(f"/v1/users/{row['id']}")
+    await client.head(f"/v1/users/{rows[0]['id']}")
     await client.get("/v1/users/999999999")
     await client.get("/v1/users/x")
     for number in range(3):
@@ -24,6 +35,7 @@ async def test_metrics_count_by_route_and_not_by_row(client: httpx.AsyncClient) 
     assert counts == {
         'method="POST",route="/v1/users",status="201"': "3.0",
         'method="GET",route="/v1/users/{id}",status="200"': "3.0",
+        'method="HEAD",route="/v1/users/{id}",status="200"': "1.0",
         'method="GET",route="/v1/users/{id}",status="404"': "1.0",
         'method="GET",route="/v1/users/{id}",status="422"': "1.0",
         'method="GET",route="none",status="404"': "3.0",

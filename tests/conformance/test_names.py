@@ -29,7 +29,7 @@ _SQLITE = """abort action add after all alter always analyze and as asc attach a
 """https://sqlite.org/lang_keywords.html"""
 
 
-async def test_every_word_an_engine_keeps_for_itself_is_a_column(
+async def test_every_reserved_word_of_an_engine_works_as_a_column(
     database: servers.Database, settings: Settings, tmp_path: Path
 ) -> None:
     words = kept_words(database)

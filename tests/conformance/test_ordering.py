@@ -28,7 +28,7 @@ def _sortable(python: Any) -> Any:
 
 
 @pytest.mark.parametrize("column", ORDERED, ids=lambda column: column.name)
-async def test_order_and_comparison_are_pythons(running: Running, column: sa.Column[Any]) -> None:
+async def test_values_sort_and_compare_as_in_python(running: Running, column: sa.Column[Any]) -> None:
     name = column.name
     held = [kind(column).check(python) for _, python, _ in BOUNDARY_VALUES[name] if len(str(python)) < 1000]
     await running.writes.run(lambda db: [db[values].insert_row({name: value}) for value in held] and None)

@@ -38,7 +38,9 @@ async def row_of(running: Running, **columns: Any) -> dict[str, Any]:
         ),
     ],
 )
-async def test_the_database_counts(running: Running, name: str, start: Any, make: Any, end: Any) -> None:
+async def test_an_update_may_compute_with_whole_numbers(
+    running: Running, name: str, start: Any, make: Any, end: Any
+) -> None:
     row = await row_of(running, **{name: start})
 
     def update(db: DAL) -> Any:
@@ -59,7 +61,7 @@ async def test_the_database_counts(running: Running, name: str, start: Any, make
         ("bigint", lambda c: c.bigint * -(2**62)),
     ],
 )
-async def test_what_does_not_fit_is_refused(running: Running, name: str, make: Any) -> None:
+async def test_an_update_whose_result_does_not_fit_is_refused(running: Running, name: str, make: Any) -> None:
     """SQLite would turn it into a double, or keep it."""
     row = await row_of(running, integer=5, bigint=2**40)
     with pytest.raises(BadValue):
@@ -100,7 +102,7 @@ async def test_what_does_not_fit_is_refused(running: Running, name: str, make: A
         ("binary", lambda c: c.string),
     ],
 )
-async def test_what_the_engines_compute_each_in_its_way_is_refused(
+async def test_an_expression_that_engines_compute_differently_is_refused(
     running: Running, name: str, make: Any
 ) -> None:
     row = await row_of(

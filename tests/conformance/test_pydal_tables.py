@@ -25,7 +25,7 @@ async def refused(running: Running, unit: Callable[[DAL], Any]) -> str:
     return f"{type(raised.value).__name__}: {raised.value}"
 
 
-async def test_booleans_are_booleans(running: Running) -> None:
+async def test_booleans_are_stored_and_read_as_booleans(running: Running) -> None:
     def write(db: DAL) -> list[Any]:
         for email, active in (("yes", True), ("no", False)):
             db[users].insert(email=email, active=active)
@@ -54,7 +54,7 @@ async def test_an_update_that_changes_nothing_counts_its_rows(running: Running) 
 
 
 @pytest.mark.parametrize("hostile", ["0 OR 1=1", "0); DELETE FROM users; --", "1e400", "NaN", "(SELECT 1)"])
-async def test_a_decimal_is_no_way_into_the_sql(running: Running, hostile: str) -> None:
+async def test_a_decimal_cannot_inject_sql(running: Running, hostile: str) -> None:
     await running.writes.run(lambda db: db[users].insert(email="kept"))
     units: list[Callable[[DAL], Any]] = [
         lambda db: db[users].insert(email="a", balance=hostile),
@@ -129,7 +129,7 @@ async def test_names_that_pydal_keeps_for_itself_work(running: Running) -> None:
     assert await running.writes.run(write) == ["x", "y", "z", "i"]
 
 
-async def test_a_percent_sign_is_a_percent_sign(running: Running) -> None:
+async def test_a_percent_sign_in_a_statement_is_no_placeholder(running: Running) -> None:
     like = query(Group, sa.select(order.c.id, order.c.group).where(order.c.group.like("100%d%s%%")))
     rest = query(Group, sa.select(order.c.id, order.c.group).where(order.c.id % 1 == sa.bindparam("rest")))
     await running.writes.run(lambda db: db[order].insert(group="100%d%s%%"))

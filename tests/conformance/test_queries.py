@@ -54,7 +54,7 @@ KINDS = query(
 
 
 @pytest.mark.usefixtures("running")  # which empties the tables
-async def test_a_query_of_ones_own_answers_and_is_documented(migrated: Settings, tmp_path: Path) -> None:
+async def test_a_hand_written_query_answers_and_is_documented(migrated: Settings, tmp_path: Path) -> None:
     router = Router("totals")
 
     @router.get("")

@@ -88,17 +88,17 @@ async def test_no_slot_is_lost_to_killed_connections(server: Server, server_sett
         await all_slots_serve(running, 3)
 
 
-async def test_a_farewell_that_came_before_the_end_of_the_connection_is_understood(
+async def test_a_shutdown_message_that_arrives_before_the_connection_closes_is_a_lost_connection(
     server: Server, server_settings: Settings
 ) -> None:
     with Proxy(server_settings) as proxy:
         async with started(proxy.settings, pool=2) as running:
-            proxy.lingers, before = True, proxy.farewells
+            proxy.keeps_open, before = True, proxy.closed_by_server
             assert kill_all(server, server_settings) == 1
-            await until(lambda: proxy.farewells > before)
+            await until(lambda: proxy.closed_by_server > before)
             await asyncio.sleep(0.1)  # the driver has read it, too
             assert tuple((await running.reads.fetch_raw("SELECT 1"))[0]) == (1,)
-            proxy.lingers = False
+            proxy.keeps_open = False
 
 
 async def test_a_read_that_is_killed_each_time_is_given_up(server: Server, server_settings: Settings) -> None:
@@ -125,7 +125,7 @@ async def test_no_slot_is_lost_to_a_server_that_hangs(server_settings: Settings)
             await all_slots_serve(running, 2)
 
 
-async def test_a_cancelled_opening_holds_nobody_up(server_settings: Settings) -> None:
+async def test_a_cancelled_connect_does_not_block_other_reads(server_settings: Settings) -> None:
     async with started(server_settings, pool=2, statement=5) as running:
         for steps in range(0, 200, 20):
             reading = asyncio.ensure_future(running.reads.fetch_raw("SELECT 1"))
@@ -139,7 +139,7 @@ async def test_a_cancelled_opening_holds_nobody_up(server_settings: Settings) ->
 # --- never more connections than DB_POOL_SIZE
 
 
-async def test_the_server_never_has_more_connections_than_the_pool_is_large(
+async def test_the_server_never_has_more_connections_than_the_pool_size(
     server: Server, server_settings: Settings
 ) -> None:
     most = 0
@@ -155,9 +155,7 @@ async def test_the_server_never_has_more_connections_than_the_pool_is_large(
     await until(lambda: not sessions(server, server_settings))
 
 
-async def test_what_a_cancelled_read_asked_for_ends_in_the_server(
-    server: Server, server_settings: Settings
-) -> None:
+async def test_a_cancelled_read_is_cancelled_in_the_server(server: Server, server_settings: Settings) -> None:
     async with started(server_settings, pool=2) as running:
         reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 9)))
         await asyncio.sleep(0.1)
@@ -192,7 +190,9 @@ async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may
 # --- limits
 
 
-async def test_a_read_that_waits_too_long_for_a_connection_is_told_to_come_again(migrated: Settings) -> None:
+async def test_a_read_that_waits_too_long_for_a_connection_is_503_with_retry_after(
+    migrated: Settings,
+) -> None:
     async with started(migrated, pool=3, acquire=0.2, statement=3) as running, client_of(running) as client:
         reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(migrated, 5))) for _ in range(2)]
         await until(lambda: running.reads.in_use == 2)

@@ -35,7 +35,7 @@ def provoke_error(db: DAL, code: str) -> None:
         db.executesql(f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = 'provoked'")
 
 
-async def test_of_two_units_that_deadlock_both_are_stored(server: Server, empty: Settings) -> None:
+async def test_two_units_that_deadlock_are_both_stored(server: Server, empty: Settings) -> None:
     attempts: list[str] = []
     meeting = threading.Barrier(2)
 
@@ -78,7 +78,7 @@ async def test_a_unit_is_run_again_from_its_beginning(server: Server, empty: Set
     assert stored_emails(empty) == ["a"]
 
 
-async def test_a_server_that_takes_no_writes_is_left_for_another(server: Server, empty: Settings) -> None:
+async def test_a_connection_to_a_read_only_server_is_replaced(server: Server, empty: Settings) -> None:
     """After a failover the old connections lead to what is a replica now."""
     sessions = []
 
@@ -92,7 +92,7 @@ async def test_a_server_that_takes_no_writes_is_left_for_another(server: Server,
     assert len(set(sessions)) == 2
 
 
-async def test_an_abandoned_unit_frees_its_thread(running: Running) -> None:
+async def test_a_unit_that_is_given_up_frees_its_thread(running: Running) -> None:
     """SQLite has one writer: all would wait for it."""
     begun = threading.Event()
 
@@ -107,7 +107,7 @@ async def test_an_abandoned_unit_frees_its_thread(running: Running) -> None:
         await other.writes.run(add_users, "a")
 
 
-async def test_a_wait_for_a_row_ends(
+async def test_a_wait_for_a_locked_row_ends(
     server: Server, empty: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mysql, "_LOCK_WAIT", 1)
@@ -181,7 +181,7 @@ async def test_a_commit_whose_answer_is_lost_is_never_tried_again(
     assert stored_emails(empty) == (["a", "b"] if delivered else ["b"])
 
 
-async def test_a_lost_answer_to_commit_is_said_to_the_client(empty: Settings) -> None:
+async def test_a_client_is_told_that_the_outcome_of_its_write_is_unknown(empty: Settings) -> None:
     with Proxy(empty) as proxy:
         async with started(proxy.settings) as running, client_of(running) as client:
             proxy.cut_at("COMMIT", delivered=True)
@@ -208,7 +208,9 @@ async def test_a_server_that_hangs_costs_no_thread(empty: Settings) -> None:
             assert stored_emails(empty) == ["a", "c"]
 
 
-def test_every_fault_of_a_lost_connection_is_known_as_such(server: Server, server_settings: Settings) -> None:
+def test_every_error_on_a_lost_connection_is_classified_as_lost(
+    server: Server, server_settings: Settings
+) -> None:
     engine = backend_for(server_settings)
     connection = engine.connect()
     cursor = connection.cursor()

@@ -66,7 +66,7 @@ async def test_a_list_goes_page_by_page(client: httpx.AsyncClient) -> None:
     assert beyond.json() == {"items": [], "next": None}
 
 
-async def test_fifty_rows_are_a_page_unless_said_otherwise(client: httpx.AsyncClient) -> None:
+async def test_a_page_has_fifty_rows_by_default(client: httpx.AsyncClient) -> None:
     for _ in range(51):
         await client.post("/v1/order", json={})
     page = (await client.get("/v1/order")).json()
@@ -90,7 +90,7 @@ async def test_fifty_rows_are_a_page_unless_said_otherwise(client: httpx.AsyncCl
         *("after=-1", "after=x", "after=1.0", f"after={2**63}", f"after={10**30}", "after=٣"),
     ],
 )
-async def test_a_page_that_cannot_be_is_refused(client: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_page_parameters_are_refused(client: httpx.AsyncClient, query: str) -> None:
     body = problem(await client.get(f"/v1/users?{query}"), 422)
     assert [each["field"] for each in body["errors"]] == [query.partition("=")[0]]
 
@@ -121,7 +121,7 @@ async def test_a_patch_changes_what_it_names_and_the_time(client: httpx.AsyncCli
     assert (await client.get(path)).json() == again
 
 
-async def test_a_patch_empties_only_what_may_be_empty(client: httpx.AsyncClient) -> None:
+async def test_a_patch_sets_null_only_where_the_column_is_nullable(client: httpx.AsyncClient) -> None:
     row = await make(client, values)
     path = f"/v1/values/{row['id']}"
     for column in values.columns:

@@ -61,7 +61,7 @@ async def test_a_secret_is_taken_and_never_given(
     assert SECRET not in "".join(capfd.readouterr())
 
 
-async def test_a_failure_of_the_database_tells_no_value(
+async def test_an_error_of_the_database_shows_no_value(
     cli_service: CliService, all_logs: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Drivers put the statement into their errors, and PyDAL the values into the statement."""

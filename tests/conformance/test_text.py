@@ -57,7 +57,7 @@ async def found(running: Running, statement: Any, **parameters: Any) -> list[str
     return [row.value for row in await running.reads.all(query(Found, statement), **parameters)]
 
 
-def test_the_variants_are_different() -> None:
+def test_the_texts_under_test_are_all_different() -> None:
     assert len(set(VARIANTS)) == len(VARIANTS) > 80
 
 
@@ -84,7 +84,7 @@ async def test_the_longest_text_is_unique_to_its_end(client: httpx.AsyncClient) 
     assert (await client.post("/v1/users", json={"email": "😀" * 256})).status_code == 422
 
 
-async def test_pydal_meets_the_same_wall(running: Running) -> None:
+async def test_pydal_meets_the_same_unique_constraint(running: Running) -> None:
     def insert(db: DAL, text: str) -> None:
         db[users].insert(email=text)
 
@@ -173,7 +173,7 @@ async def test_text_is_compared_by_code_point(
         assert made == expected, beside
 
 
-async def test_belongs_and_in(running: Running) -> None:
+async def test_belongs_finds_exactly_the_given_texts(running: Running) -> None:
     texts = sorted({*VARIANTS, *HOSTILE_TEXTS})
     await fill(running, values.c.string, texts)
     some = [*texts[::4], "not there", "') OR ('1'='1"]

@@ -35,12 +35,12 @@ class Blocked:
 # --- whole or not at all
 
 
-async def test_returning_commits(running: Running) -> None:
+async def test_a_unit_that_returns_is_committed(running: Running) -> None:
     await running.writes.run(add_users, "a", "b")
     assert stored_emails(running.backend.settings) == ["a", "b"]
 
 
-async def test_raising_rolls_back(running: Running) -> None:
+async def test_a_unit_that_raises_is_rolled_back(running: Running) -> None:
     def add_and_fail(db: DAL) -> None:
         add_users(db, "a")
         raise ArithmeticError("no")
@@ -58,7 +58,7 @@ async def test_what_a_unit_returns_is_answered(running: Running) -> None:
     assert await running.writes.run(double, 3, plus=1) == 7
 
 
-async def test_a_problem_that_a_unit_raises_arrives_as_it_is(running: Running) -> None:
+async def test_a_problem_that_a_unit_raises_reaches_the_caller_unchanged(running: Running) -> None:
     problem = NotFound("nothing here")
 
     def fail(db: DAL) -> None:
@@ -69,7 +69,7 @@ async def test_a_problem_that_a_unit_raises_arrives_as_it_is(running: Running) -
     assert raised.value is problem
 
 
-async def test_a_unit_that_would_run_later_is_refused(running: Running) -> None:
+async def test_a_coroutine_or_a_generator_is_refused_as_a_unit(running: Running) -> None:
     async def coroutine(db: DAL) -> None:
         add_users(db, "a")
 
@@ -113,7 +113,7 @@ async def test_pydal_works_inside_a_unit_only(running: Running) -> None:
     assert db._adapter.held_connection() is None
 
 
-async def test_an_error_of_a_statement_that_was_swallowed_is_never_a_success(
+async def test_a_unit_that_swallows_a_failed_statement_does_not_pass_for_stored(
     server: Server, empty: Settings
 ) -> None:
     async with started(empty) as running:
@@ -136,7 +136,7 @@ async def test_an_error_of_a_statement_that_was_swallowed_is_never_a_success(
 # --- bounds
 
 
-async def test_a_full_queue_is_told_to_come_again(migrated: Settings) -> None:
+async def test_a_full_queue_is_503_with_retry_after(migrated: Settings) -> None:
     blocked = Blocked()
     async with started(migrated, queue=1) as running, client_of(running) as client:
         room = 2 * running.writes.size

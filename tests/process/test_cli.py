@@ -104,7 +104,7 @@ def test_each_command_has_help_and_needs_no_settings_for_it(
         ),
     ],
 )
-def test_wrong_usage_is_2(
+def test_wrong_usage_exits_with_2(
     cli_service: CliService, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -140,7 +140,7 @@ def test_a_wrong_password_or_database_is_one_line(cli_service: CliService, run: 
 
 @pytest.mark.engines("postgresql", "mariadb", "mysql")
 @pytest.mark.parametrize("command", ["serve", "migrate", "check-migrations"])
-def test_nobody_answering_is_one_line(cli_service: CliService, run: Here, command: str) -> None:
+def test_a_server_that_does_not_answer_is_one_line(cli_service: CliService, run: Here, command: str) -> None:
     with socket.socket() as bound:  # and not listening
         bound.bind(("127.0.0.1", 0))
         port = str(bound.getsockname()[1])
@@ -154,7 +154,9 @@ def test_nobody_answering_is_one_line(cli_service: CliService, run: Here, comman
 # --- migrate, revision, check-migrations
 
 
-def test_from_nothing_to_a_changed_table(cli_service: CliService, run: Here) -> None:
+def test_the_commands_take_a_database_from_nothing_to_a_changed_table(
+    cli_service: CliService, run: Here
+) -> None:
     where = re.escape(cli_service.backend.settings.target)
 
     code, out, err = run("migrate")

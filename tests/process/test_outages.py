@@ -62,7 +62,7 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
             assert not any("Traceback" in line for line in process.said())
 
 
-async def test_a_database_that_hangs_holds_nobody_longer_than_a_limit(
+async def test_no_request_waits_longer_than_a_limit_for_a_database_that_hangs(
     own_server: Server, tmp_path: Path
 ) -> None:
     with sample_database(own_server) as settings, Process(tmp_path, environ_of(settings)) as process:

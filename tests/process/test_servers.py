@@ -47,11 +47,11 @@ def gone(pid: int, folder: Path) -> bool:
     return not alive(pid) and not folder.exists()
 
 
-def test_answers_with_its_version(server: Server) -> None:
+def test_the_server_is_of_the_expected_version(server: Server) -> None:
     assert VERSIONS[server.engine] in server.version
 
 
-def test_never_runs_as_root(server: Server) -> None:
+def test_a_server_never_runs_as_root(server: Server) -> None:
     assert server.pid
     status = Path(f"/proc/{server.pid}/status").read_text()
     (uids,) = (line.split()[1:] for line in status.splitlines() if line.startswith("Uid:"))
@@ -59,7 +59,7 @@ def test_never_runs_as_root(server: Server) -> None:
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["stopped", "killed"])
-def test_keeps_port_and_data(server: Server, hard: bool) -> None:
+def test_a_server_keeps_its_port_and_data_over_a_restart(server: Server, hard: bool) -> None:
     database = server.create_database()
     connection = database.connect()
     cursor = connection.cursor()
@@ -81,7 +81,7 @@ def test_keeps_port_and_data(server: Server, hard: bool) -> None:
     server.drop_database(database)
 
 
-def test_accounts(server: Server) -> None:
+def test_each_database_has_an_account_of_its_own(server: Server) -> None:
     """One for each database, with any password; and none without a password."""
     database = server.create_database(password=AWKWARD)
     cursor = database.connect().cursor()
@@ -100,19 +100,19 @@ def test_accounts(server: Server) -> None:
         database.connect()
 
 
-def test_differs_from_utc(server: Server) -> None:
+def test_the_servers_time_zone_is_not_utc(server: Server) -> None:
     """So that a session that forgets to set its time zone is found out."""
     sql = {"postgresql": "SELECT localtimestamp - now() AT TIME ZONE 'UTC'"}
     ((offset,),) = server.query(sql.get(server.engine, "SELECT TIMEDIFF(now(), utc_timestamp())"))
     assert offset.total_seconds() == 5.5 * 3600
 
 
-def test_says_why_it_did_not_start() -> None:
+def test_a_server_that_does_not_start_says_why() -> None:
     with pytest.raises(Failed, match=r"postgresql ended while starting\n(?s:.*)no_such_setting"):
         own("postgresql", options=["-c", "no_such_setting=1"]).start()
 
 
-def test_program_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_only_root_may_read_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in an environment below /root."""
     if os.geteuid():
         pytest.skip("only root has folders that the server's user may not read")
@@ -126,14 +126,14 @@ def test_program_that_only_root_may_read(tmp_path: Path, monkeypatch: pytest.Mon
         assert VERSIONS["postgresql"] in server.version
 
 
-def test_leaves_nothing_behind() -> None:
+def test_a_server_leaves_no_process_and_no_folder() -> None:
     with own("postgresql") as server:
         pid, folder = server.pid, server.folder
     assert pid and gone(pid, folder)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
-def test_ends_with_whoever_started_it(how: signal.Signals) -> None:
+def test_a_server_ends_with_the_process_that_started_it(how: signal.Signals) -> None:
     script = (
         "import time; from dbservice.testing.servers import own\n"
         "server = own('postgresql'); server.start()\n"
@@ -156,7 +156,9 @@ def test_ends_with_whoever_started_it(how: signal.Signals) -> None:
     assert gone(int(pid), Path(folder))
 
 
-def test_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_server_is_reported_with_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(mysql, "ELSEWHERE", ())
     monkeypatch.setattr(postgresql, "find_spec", lambda name: None)
@@ -190,7 +192,7 @@ def test_mysql_is_not_a_mariadb_by_the_same_name(monkeypatch: pytest.MonkeyPatch
 fresh_find = find.__wrapped__  # without what it remembers
 
 
-def test_external_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_db_test_url_names_a_server_to_use(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"{server.user}:{quote(server.password, safe='')}@{server.host}:{server.port}"
     monkeypatch.setenv("DB_TEST_URL", f"{server.type}://{address}/")
     found = fresh_find(server.engine)
@@ -209,7 +211,7 @@ def test_external_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> Non
         fresh_find(server.engine)
 
 
-def test_sqlite(tmp_path: Path) -> None:
+def test_a_sqlite_database_is_a_file(tmp_path: Path) -> None:
     database = servers.sqlite(tmp_path)
     assert database.environ() == {"DB_TYPE": "sqlite", "DB_NAME": database.name}
     connection = database.connect()

@@ -39,7 +39,7 @@ async def test_it_finishes_what_is_in_flight_and_ends(
     assert process.said() == []
 
 
-async def test_clients_that_go_away_cost_nothing(migrated: Settings, tmp_path: Path) -> None:
+async def test_clients_that_disconnect_leave_no_connection_in_use(migrated: Settings, tmp_path: Path) -> None:
     with Process(tmp_path, environ_of(migrated)) as process:
         async with process.client() as client:
             await process.becomes(200, client)

@@ -37,7 +37,9 @@ def test_a_missing_database_is_said_at_once(server_settings: Settings, tmp_path:
         assert_one_line(process, "sample: Cannot use ", "not_there", "check DB_NAME")
 
 
-def test_a_database_that_never_comes_is_given_up(server_settings: Settings, tmp_path: Path) -> None:
+def test_a_start_without_a_database_is_given_up_after_the_last_retry(
+    server_settings: Settings, tmp_path: Path
+) -> None:
     environ = environ_of(server_settings, DB_PORT=str(free_port()), DB_MAX_RETRIES="2", DB_RETRY_DELAY="0.1")
     with Process(tmp_path, environ) as process:
         assert process.wait() == 1
@@ -48,7 +50,7 @@ def test_a_database_that_never_comes_is_given_up(server_settings: Settings, tmp_
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 @pytest.mark.parametrize("port", ["DB_PORT", "DB_READ_PORT"])
-def test_a_start_that_waits_can_be_ended(
+def test_a_start_that_waits_ends_on_a_signal(
     server_settings: Settings, tmp_path: Path, port: str, how: signal.Signals
 ) -> None:
     environ = environ_of(server_settings, **{port: str(free_port())}, DB_MAX_RETRIES="9", DB_RETRY_DELAY="60")
@@ -72,7 +74,9 @@ async def test_a_replica_that_comes_late_is_waited_for(
                 await process.becomes(200, client)
 
 
-def test_a_replica_that_never_comes_is_given_up(server_settings: Settings, tmp_path: Path) -> None:
+def test_a_start_without_a_replica_is_given_up_after_the_last_retry(
+    server_settings: Settings, tmp_path: Path
+) -> None:
     port = free_port()
     environ = environ_of(server_settings, DB_READ_PORT=str(port), DB_MAX_RETRIES="1", DB_RETRY_DELAY="0.1")
     with Process(tmp_path, environ) as process:

@@ -129,7 +129,7 @@ def _greeting() -> bytes:
 @libraries
 @pytest.mark.parametrize("mode", ["require", "verify-full"])
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
-async def test_who_offers_no_tls_is_told_no_password(kind: str, mode: str, library: Library) -> None:
+async def test_a_server_without_tls_gets_no_password(kind: str, mode: str, library: Library) -> None:
     with Plain(kind) as plain:
         environ = {"DB_TYPE": kind, "DB_HOST": "127.0.0.1", "DB_PORT": str(plain.port), "DB_NAME": "d"}
         settings = Settings.load({**environ, "DB_USER": "somebody", "DB_PASS": "hush-hush"})

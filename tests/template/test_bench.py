@@ -21,7 +21,7 @@ def test_without_wrk_it_says_what_to_install(tmp_path: Path) -> None:
     assert said.stderr.startswith("bench: wrk, ") and said.stderr.count("\n") == 1
 
 
-def test_a_gate_is_the_median_of_the_rounds_ratios() -> None:
+def test_a_gate_is_the_median_of_the_ratios_of_all_rounds() -> None:
     said = python(
         "-c",
         "from load import Sample; from report import GATES, gates\n"

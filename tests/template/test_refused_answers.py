@@ -419,7 +419,7 @@ def test_a_wrong_answer_that_is_typed_meets_the_same_sentence(
         stamp(others, defaults=False, settings=copier.Settings(defaults={question: answer}))
 
 
-def test_the_command_ends_with_the_sentence_and_nothing_else(template: Path, tmp_path: Path) -> None:
+def test_copier_prints_the_sentence_and_nothing_else(template: Path, tmp_path: Path) -> None:
     (tmp_path / "answers.yml").write_text("tables: {users: {email: varchar(255)}}")
     (tmp_path / "empty").mkdir()
     for folder in ("new", "empty"):
@@ -459,7 +459,7 @@ def test_the_command_ends_with_the_sentence_and_nothing_else(template: Path, tmp
         "notes:\n  body: |-\n    text = a: b: {",
     ],
 )
-def test_what_is_yaml_is_never_called_none(stamp: Stamp, text: str) -> None:
+def test_valid_yaml_is_never_reported_as_invalid(stamp: Stamp, text: str) -> None:
     assert yaml.safe_load(text)
     try:
         stamp({"tables": text})

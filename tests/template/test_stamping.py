@@ -38,7 +38,7 @@ def loaded(path: Path) -> dict[str, Any]:
     return module
 
 
-def test_nothing_in_the_form_needs_trust() -> None:
+def test_the_form_needs_no_trust() -> None:
     form = yaml.safe_load((ROOT / "copier.yml").read_text())
     assert not form.keys() & {"_tasks", "_jinja_extensions", "_migrations"}
 
@@ -223,7 +223,7 @@ def test_a_table_comes_after_those_it_names(stamp: Stamp) -> None:
     )
 
 
-def test_python_keeps_some_names_and_the_database_none(stamp: Stamp) -> None:
+def test_a_table_may_have_a_name_that_python_reserves(stamp: Stamp) -> None:
     service = stamp(
         {"service_name": "a", "tables": {"class": {"import": "text"}, "items": {"class": "-> class"}}}
     )

@@ -56,7 +56,7 @@ def test_a_number_is_exact_or_refused(text: str) -> None:
         lambda s: s.encode(errors="surrogatepass")
     )
 )
-def test_no_body_is_an_error_of_another_kind(body: bytes) -> None:
+def test_any_bytes_are_read_or_refused_as_json(body: bytes) -> None:
     try:
         loads(body)
     except json.JSONDecodeError as refusal:

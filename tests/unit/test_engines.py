@@ -6,7 +6,7 @@ from dbservice.backends import ErrorKind, backend_for
 from dbservice.settings import Settings
 
 
-async def test_an_account_with_too_many_connections_is_worth_waiting_for(server_settings: Settings) -> None:
+async def test_too_many_connections_of_an_account_are_retried(server_settings: Settings) -> None:
     if server_settings.db_type == "mysql":
         assert (
             backend_for(server_settings).classify_error(

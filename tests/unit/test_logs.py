@@ -56,7 +56,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     return [json.loads(line, parse_constant=pytest.fail) for line in err.splitlines()]
 
 
-def test_the_access_log_leaves_out_what_stands_behind_the_path(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_access_log_leaves_out_the_query_string(capsys: pytest.CaptureFixture[str]) -> None:
     configure(settings())
     words = '%s - "%s %s HTTP/%s" %d'
     logging.getLogger("uvicorn.access").info(
@@ -65,7 +65,7 @@ def test_the_access_log_leaves_out_what_stands_behind_the_path(capsys: pytest.Ca
     assert lines(capsys)[0]["message"] == '127.0.0.1:1 - "GET /v1/users HTTP/1.1" 200'
 
 
-def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_json_record_is_one_object_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure(settings())
     logging.getLogger("mine").info("a %s\n\u2028é\udcff", "b", extra={"rows": 3, "kind": None})
     (line,) = lines(capsys)
@@ -118,7 +118,7 @@ def test_exc_info_without_an_exception(capsys: pytest.CaptureFixture[str]) -> No
     assert "exception" not in json.loads(first) and second.endswith("mine: m")
 
 
-def test_text_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_record_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure(settings(form="text"))
     logging.getLogger("mine").info(
         "a\n2026 error root: forged\x1b[0m\u2028é", extra={"rows": 3, "kind": "x\ny"}
@@ -139,7 +139,7 @@ def test_text_shows_an_exception_below(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(("level", "said"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_the_level(capsys: pytest.CaptureFixture[str], level: str, said: int) -> None:
+def test_the_level_decides_what_is_logged(capsys: pytest.CaptureFixture[str], level: str, said: int) -> None:
     configure(settings(level))
     for name in ("mine", "uvicorn.error"):
         for method in ("debug", "info", "warning", "error"):
@@ -165,7 +165,7 @@ def test_what_logs_parameters_is_quiet(capsys: pytest.CaptureFixture[str], name:
     assert lines(capsys) == []
 
 
-def test_what_the_libraries_log_does_not_come_through(tmp_path: Path) -> None:
+def test_what_the_libraries_log_is_left_out(tmp_path: Path) -> None:
     """The real loggers, by the names they have: one that is renamed by a new version shows up here."""
     code = """
 import asyncio, sys, logging
@@ -197,7 +197,7 @@ logging.getLogger("mine").debug("said")
         assert ("geheim" in ran.stderr) is shown and "said" in ran.stderr and not ran.stdout
 
 
-def test_uvicorn_takes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_uvicorn_logs_in_the_same_format(capsys: pytest.CaptureFixture[str]) -> None:
     """As `uvicorn my_svc.service:app` leaves its loggers, before it imports the service."""
     from uvicorn import Config
 
@@ -217,7 +217,7 @@ def test_uvicorn_takes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("level", "said"), [("debug", True), ("info", True), ("warning", False), ("error", False)]
 )
-def test_the_access_log(capsys: pytest.CaptureFixture[str], level: str, said: bool) -> None:
+def test_the_access_log_follows_the_level(capsys: pytest.CaptureFixture[str], level: str, said: bool) -> None:
     from uvicorn import Config
 
     configure(settings(level))
@@ -236,7 +236,7 @@ def test_no_access_log_stays_off(capsys: pytest.CaptureFixture[str]) -> None:
     assert not logging.getLogger("uvicorn.access").hasHandlers()
 
 
-def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logging_configured_twice_writes_each_line_once(capsys: pytest.CaptureFixture[str]) -> None:
     other = logging.NullHandler()
     logging.getLogger().addHandler(other)
     configure(settings(form="text"))
@@ -247,7 +247,7 @@ def test_configured_twice_says_it_once(capsys: pytest.CaptureFixture[str]) -> No
     assert other in handlers and sum(isinstance(each, Stderr) for each in handlers) == 1, "pytest's stay"
 
 
-def test_the_stream_is_the_one_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_goes_to_the_current_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(settings(form="text"))
     monkeypatch.setattr(sys, "stderr", later := io.StringIO())
     logging.getLogger("mine").info("m")

@@ -138,7 +138,7 @@ def test_a_row_may_have_more_than_its_columns() -> None:
 # --- bodies
 
 
-def test_what_was_sent_is_what_was_named() -> None:
+def test_only_the_fields_that_were_named_count_as_sent() -> None:
     assert UsersCreate.model_validate({"email": "a"}).changes() == {"email": "a"}
     assert UsersCreate.model_validate({"email": "a", "password": None}).changes() == {
         "email": "a",
@@ -151,7 +151,7 @@ def test_what_was_sent_is_what_was_named() -> None:
     assert sent == {"balance": Decimal("1.50"), "since": NOW} and str(sent["balance"]) == "1.50"
 
 
-def test_defaults_are_there_and_each_row_has_its_own() -> None:
+def test_each_body_has_defaults_of_its_own() -> None:
     one, two = (UsersCreate.model_validate({"email": "a"}) for _ in range(2))
     assert (
         one.active is True and one.balance == Decimal("0.00") and one.kind == "plain" and one.password is None

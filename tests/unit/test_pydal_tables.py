@@ -27,7 +27,7 @@ def test_pydal_is_pinned_exactly() -> None:
     assert pin == importlib.metadata.version("pydal") == "20260520.0"
 
 
-def test_every_word_that_pydal_keeps_is_a_table(tmp_path: Path) -> None:
+def test_names_reserved_by_pydal_work_as_tables(tmp_path: Path) -> None:
     metadata = sa.MetaData()
     words = ["exec", "print", "class", "lambda", "insert", "tables", "executesql", "commit", "t"]
     tables = [made(word, Table, name=word, metadata=metadata) for word in words]

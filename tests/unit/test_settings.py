@@ -109,7 +109,7 @@ def test_every_variable_is_taken(certificate: Path) -> None:
         assert held == (value.lower() if name.startswith("LOG_") else value), name
 
 
-def test_the_processes_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_come_from_the_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in SERVER.items():
@@ -190,7 +190,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str, allo
 @pytest.mark.parametrize(
     "host", ["db", "db-1.prod.svc.cluster.local", "10.0.0.1", "::1", "fe80::1%eth0", "büro", "my_db"]
 )
-def test_hosts(host: str) -> None:
+def test_host_names_and_addresses_are_accepted(host: str) -> None:
     assert Settings.load(SERVER | {"DB_HOST": host}).db_host == host
 
 
@@ -254,7 +254,7 @@ def test_every_secret_has_a_file(tmp_path: Path, name: str) -> None:
         (b"geheim\xff", "is not in UTF-8"),
     ],
 )
-def test_a_wrong_secret_file(tmp_path: Path, content: bytes, wrong: str) -> None:
+def test_a_wrong_secret_file_is_refused(tmp_path: Path, content: bytes, wrong: str) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
     message = refusal(SERVER | {"DB_PASS": "", "DB_PASS_FILE": str(path)})
@@ -357,7 +357,7 @@ def test_sqlite_does_not_look_at_a_server(tmp_path: Path) -> None:
         ("/nowhere/app.db", "its folder does not exist"),
     ],
 )
-def test_a_wrong_sqlite_file(name: str, why: str) -> None:
+def test_a_wrong_sqlite_file_is_refused(name: str, why: str) -> None:
     message = refusal({"DB_TYPE": "sqlite", "DB_NAME": name})
     assert message.startswith("DB_NAME holds ") and why in message
 
@@ -379,7 +379,7 @@ def test_a_ca_is_for_verification(certificate: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("content", "why"), [(None, "it cannot be read: No such file"), ("no PEM", "it holds no certificate")]
 )
-def test_a_wrong_ca(tmp_path: Path, content: str | None, why: str) -> None:
+def test_a_wrong_ca_file_is_refused(tmp_path: Path, content: str | None, why: str) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
@@ -419,15 +419,15 @@ def test_a_misspelt_variable_is_refused(written: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS.split())
-def test_what_others_set_is_no_misspelling(name: str) -> None:
+def test_variables_of_other_programs_are_no_misspelling(name: str) -> None:
     assert Settings.load(SERVER | {name: "x"}) == Settings.load(SERVER)
 
 
-def test_an_empty_misspelling_says_nothing() -> None:
+def test_a_misspelt_variable_that_is_empty_is_ignored() -> None:
     assert Settings.load(SERVER | {"DB_POOLSIZE": ""}) == Settings.load(SERVER)
 
 
-def test_kubernetes_service_links() -> None:
+def test_variables_of_kubernetes_services_are_recognized() -> None:
     link = "tcp://10.0.0.1:5432"
     message = refusal(SERVER | {"DB_PORT": link})
     assert message == (
@@ -450,7 +450,7 @@ def test_reads_go_to_the_replica() -> None:
 
 
 @pytest.mark.parametrize(("size", "reads", "writes"), [(2, 1, 1), (3, 2, 1), (5, 3, 2), (1000, 500, 500)])
-def test_the_pool_is_shared_out(size: int, reads: int, writes: int) -> None:
+def test_the_pool_is_divided_between_reads_and_writes(size: int, reads: int, writes: int) -> None:
     settings = Settings.load(SERVER | {"DB_POOL_SIZE": str(size)})
     backend = backend_for(settings)
     assert (backend.readers, backend.writers) == (reads, writes)
@@ -470,7 +470,7 @@ def test_the_pool_is_shared_out(size: int, reads: int, writes: int) -> None:
         (None, 64),
     ],
 )
-def test_a_containers_limit_counts(
+def test_the_cpu_limit_of_a_container_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
@@ -485,7 +485,7 @@ def test_the_largest_machine_has_a_pool(monkeypatch: pytest.MonkeyPatch) -> None
     assert Settings.load(SERVER).db_pool_size == 1000
 
 
-def test_the_migrating_account() -> None:
+def test_migrations_use_the_account_of_migrate_db_user() -> None:
     settings = Settings.load(SERVER | {"MIGRATE_DB_USER": "app-migrate", "MIGRATE_DB_PASS": "geheim-2"})
     migrating = settings.for_migration()
     assert (migrating.db_user, migrating.db_pass.get_secret_value()) == ("app-migrate", "geheim-2")
@@ -493,7 +493,7 @@ def test_the_migrating_account() -> None:
     assert Settings.load(SERVER).for_migration().db_user == "app-rw"
 
 
-def test_the_migrating_account_is_whole() -> None:
+def test_the_account_for_migrations_needs_user_and_password() -> None:
     assert refusal(SERVER | {"MIGRATE_DB_USER": "m"}).startswith("MIGRATE_DB_PASS is not set or is empty")
     message = refusal(SERVER | {"MIGRATE_DB_PASS": "geheim-2"})
     assert message.startswith("MIGRATE_DB_PASS holds a value not shown") and "MIGRATE_DB_USER" in message
@@ -503,5 +503,5 @@ def test_the_migrating_account_is_whole() -> None:
     ("host", "target"),
     [("db", "postgresql://app-rw@db:5432/app"), ("::1", "postgresql://app-rw@[::1]:5432/app")],
 )
-def test_the_target_is_for_messages(host: str, target: str) -> None:
+def test_the_target_names_the_database_without_a_password(host: str, target: str) -> None:
     assert Settings.load(SERVER | {"DB_HOST": host}).target == target

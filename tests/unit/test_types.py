@@ -21,13 +21,13 @@ from ..sample_service import values
 from ..subclass_values import SUBCLASSES, Nanoseconds
 
 
-def test_every_type_has_its_edges() -> None:
+def test_every_type_has_boundary_values() -> None:
     ours = {column.name for column in values.columns} - {"id", "created_at", "updated_at"}
     assert ours == set(BOUNDARY_VALUES) == set(INVALID_VALUES) == set(STRATEGIES)
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-def test_what_is_taken(column: sa.Column[Any]) -> None:
+def test_boundary_values_are_accepted(column: sa.Column[Any]) -> None:
     for sent, python, _ in BOUNDARY_VALUES[column.name]:
         taken = kind(column).from_json(sent)
         assert taken == python and identical(kind(column).check(taken), taken), sent
@@ -38,7 +38,7 @@ def test_what_is_taken(column: sa.Column[Any]) -> None:
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-def test_what_is_refused(column: sa.Column[Any]) -> None:
+def test_invalid_values_are_refused(column: sa.Column[Any]) -> None:
     for sent in INVALID_VALUES[column.name]:
         with pytest.raises(ValueError, match=r"^must (be|have|hold|lie|not) ") as refusal:
             kind(column).from_json(sent)
@@ -46,7 +46,7 @@ def test_what_is_refused(column: sa.Column[Any]) -> None:
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-def test_what_openapi_says_is_true(column: sa.Column[Any]) -> None:
+def test_the_schema_in_openapi_accepts_what_the_type_accepts(column: sa.Column[Any]) -> None:
     """Every answer fits the schema of answers, and may be sent back."""
     for schema in (kind(column).answer_schema(), kind(column).json_schema()):
         for _, _, answered in BOUNDARY_VALUES[column.name]:
@@ -74,7 +74,7 @@ def _fits(value: Any, schema: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
-def test_anything_else(column: sa.Column[Any]) -> None:
+def test_any_value_is_accepted_unchanged_or_refused(column: sa.Column[Any]) -> None:
     @settings(max_examples=60, deadline=None, database=None)
     @given(STRATEGIES[column.name])
     def taken(pair: tuple[Any, Any]) -> None:
@@ -115,7 +115,7 @@ def test_a_subclass_is_what_it_holds(column: str, value: Any, meant: Any) -> Non
         assert t.JSON.dumps(held) == json.dumps(meant, separators=(",", ":"))
 
 
-def test_what_a_subclass_holds_beyond_its_type_is_refused() -> None:
+def test_a_subclass_that_holds_more_than_its_type_is_refused() -> None:
     with pytest.raises(ValueError, match="must not be finer than a microsecond"):
         t.Timestamp().check(Nanoseconds(2024, 1, 31, tzinfo=dt.UTC))
 

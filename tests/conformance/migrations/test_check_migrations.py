@@ -19,7 +19,7 @@ def typed(shift: int) -> str:
     return f'class Values(Table, name="values"): {columns}\n'
 
 
-def test_every_other_type_is_seen(cli_service: CliService) -> None:
+def test_a_column_of_another_type_is_seen(cli_service: CliService) -> None:
     with connected(cli_service) as connection:
         cli_service.tables(typed(0)).tables.create_all(connection)
         connection.commit()

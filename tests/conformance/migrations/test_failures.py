@@ -109,7 +109,7 @@ def test_rows_that_stand_against_a_change_are_one_sentence(
         (('age = Column(Integer()', 'age = Column(Numeric(2, 2)'), r"users\.age holds a value that Numeric\(2, 2\) does not take: must have at most 0 digits before the point"),
     ],
 )  # fmt: skip
-def test_a_value_that_does_not_fit_is_said(
+def test_a_value_that_does_not_fit_the_new_type_is_named(
     cli_service: CliService, change: tuple[str, str], said: str
 ) -> None:
     cli_service.tables(BEFORE)

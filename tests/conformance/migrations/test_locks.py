@@ -17,7 +17,7 @@ from ...sample_service import metadata
 from .live_tables import BEFORE, ONE, names
 
 
-def test_two_at_once_take_turns(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_migrations_at_once_take_turns(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     cli_service.use(metadata)
     cli_service.revision()

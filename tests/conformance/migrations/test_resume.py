@@ -99,7 +99,7 @@ def write_revision(cli_service: CliService, revision: str, before: str | None, *
     (cli_service.versions / f"{revision}.py").write_text(text)
 
 
-def test_what_a_failed_revision_wrote_is_written_once(cli_service: CliService) -> None:
+def test_statements_of_a_failed_revision_run_once(cli_service: CliService) -> None:
     write = 'op.execute("INSERT INTO half (a) VALUES (1)")'
     body = ['op.create_table("half", sa.Column("a", types.Integer()))', write, write]
     write_revision(
@@ -134,7 +134,7 @@ def test_what_a_failed_revision_wrote_is_written_once(cli_service: CliService) -
 
 
 @pytest.mark.engines("mysql", "mariadb")
-def test_what_no_revision_says_any_more_is_named(
+def test_a_half_done_revision_whose_file_is_gone_is_named(
     cli_service: CliService, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_revision(cli_service, "0001", None, "pass")

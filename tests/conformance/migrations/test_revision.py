@@ -72,7 +72,7 @@ def test_a_required_column_without_a_default_is_refused(
 
 
 @pytest.mark.engines("sqlite")
-def test_what_a_revision_drops_is_said(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_revision_drops_is_named(cli_service: CliService, caplog: pytest.LogCaptureFixture) -> None:
     cli_service.tables(BEFORE + NOTES.replace("post", "user"))
     cli_service.revision("first")
     caplog.clear()
@@ -117,7 +117,7 @@ RENAMED = {
 
 
 @pytest.mark.parametrize("name", RENAMED)
-def test_what_is_said_of_a_renamed_column_works(
+def test_the_advice_for_a_renamed_column_works(
     cli_service: CliService, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cli_service.tables(BEFORE)

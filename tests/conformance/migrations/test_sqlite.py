@@ -35,7 +35,7 @@ def test_an_id_is_never_used_twice(cli_service: CliService) -> None:
 
 
 @pytest.mark.engines("sqlite")
-def test_a_copied_table_keeps_what_others_say_of_it(cli_service: CliService) -> None:
+def test_a_copied_table_keeps_the_rows_that_refer_to_it(cli_service: CliService) -> None:
     """Dropping a parent would delete its children, or be refused."""
     cascade = POSTS.replace('ForeignKey("users.id")', 'ForeignKey("users.id", ondelete="CASCADE")')
     cli_service.tables(USERS + cascade)

@@ -92,7 +92,7 @@ def test_tables_of_others_are_neither_touched_nor_mentioned(cli_service: CliServ
         assert connection.exec_driver_sql("SELECT count(*) FROM alembic_version_demo").scalar() == 0
 
 
-def test_the_table_of_another_service_is_never_taken_for_ours(cli_service: CliService) -> None:
+def test_a_table_of_another_service_with_the_same_name_is_an_error(cli_service: CliService) -> None:
     change_things(cli_service, "CREATE TABLE users (id INTEGER PRIMARY KEY)")
     cli_service.tables(ONE)
     cli_service.revision("first")

@@ -88,7 +88,7 @@ def test_a_revision_that_the_code_does_not_know_is_one_sentence(
 
 @pytest.mark.engines("sqlite")
 @pytest.mark.parametrize("to", ["", "nonsense", "+7", "base:head", "0"])
-def test_a_revision_that_there_is_not_is_one_sentence(cli_service: CliService, to: str) -> None:
+def test_an_unknown_revision_is_one_sentence(cli_service: CliService, to: str) -> None:
     cli_service.tables(ONE)
     cli_service.revision("first")
     cli_service.upgrade()

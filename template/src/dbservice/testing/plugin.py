@@ -3,10 +3,11 @@ service's own engine, on a real server that the tests start themselves.
 
 The service is the one that `[tool.dbservice]` in pyproject.toml names."""
 
+import asyncio
 import os
 import tomllib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -58,6 +59,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(
+        _Backend()
+    )  # after anyio's own plugin, whose fixture of this name lasts for a module
     if hasattr(config, "workerinput"):
         servers.use_shared(config.workerinput["servers"])
 
@@ -105,9 +109,11 @@ def tables() -> list[sa.Table]:
     return [table for table in service.tables.sorted_tables if f"/v1/{table.name}" in paths]
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+class _Backend:
+    @pytest.fixture(scope="session")
+    @classmethod
+    def anyio_backend(cls) -> str:
+        return "asyncio"
 
 
 @pytest.fixture(scope="session")
@@ -169,20 +175,42 @@ def migrated(service: Service, settings: Settings) -> Settings:
     return settings
 
 
-@pytest.fixture
-async def running(service: Service, migrated: Settings) -> AsyncIterator[Running]:
-    """The service, started on the migrated database, with empty tables."""
-    engine = service.backend(migrated)
-    connection = engine.connect()
-    quote = engine.dialect().identifier_preparer.quote
-    cursor = connection.cursor()
-    for table in reversed(service.tables.sorted_tables):
-        for column in (c for c in table.columns for key in c.foreign_keys if key.column.table is table):
-            cursor.execute(f"UPDATE {quote(table.name)} SET {quote(column.name)} = NULL")
-        cursor.execute(f"DELETE FROM {quote(table.name)}")
-    connection.close()
+@pytest.fixture(scope="session")
+async def _started(service: Service, migrated: Settings) -> AsyncIterator[Running]:
+    """The service, started once for all tests."""
     async with service.running(migrated) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None]]:
+    """Empties the service's tables."""
+    backend = service.backend(migrated)
+    quote = backend.dialect().identifier_preparer.quote
+    statements = []
+    for table in reversed(service.tables.sorted_tables):
+        for column in (c for c in table.columns for key in c.foreign_keys if key.column.table is table):
+            statements.append(f"UPDATE {quote(table.name)} SET {quote(column.name)} = NULL")
+        statements.append(f"DELETE FROM {quote(table.name)}")
+    with closing(backend.connect()) as connection:
+        cursor = connection.cursor()
+
+        def clean() -> None:
+            for statement in statements:
+                cursor.execute(statement)
+
+        yield clean
+
+
+@pytest.fixture
+async def running(_started: Running, _cleaner: Callable[[], None]) -> AsyncIterator[Running]:
+    """The service, started on the migrated database, with empty tables. All tests share it: one that stops or changes it
+    starts another."""
+    _cleaner()
+    yield _started
+    async with asyncio.timeout(60):  # for what the test left running, or it would meet the next test
+        while _started.reads.in_use or _started.writes.in_flight:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
