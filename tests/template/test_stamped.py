@@ -62,9 +62,9 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"LOG_LEVEL": "warning"} | more
 
 
-def make(folder: Path, *targets: str) -> str:
-    """What `make` says; asserts that it succeeds."""
-    done = subprocess.run(
+def made(folder: Path, *targets: str) -> "subprocess.CompletedProcess[str]":
+    """What became of `make`."""
+    return subprocess.run(
         ["make", *targets],
         cwd=folder,
         env=environment(),
@@ -72,6 +72,11 @@ def make(folder: Path, *targets: str) -> str:
         capture_output=True,
         text=True,
     )
+
+
+def make(folder: Path, *targets: str) -> str:
+    """What `make` says; asserts that it succeeds."""
+    done = made(folder, *targets)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
 
@@ -106,6 +111,19 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_it_is_clean_as_stamped(stamp: Stamp, name: str) -> None:
     make(stamp(name), "check")
+
+
+def test_make_check_finds_a_misspelt_column(stamp: Stamp) -> None:
+    (route,) = stamp("default").glob("src/*/routes/notes.py")
+    written = route.read_text()
+    lines = len(written.splitlines())
+    try:
+        route.write_text(written + "\n\ndef loud(row: NotesRow) -> str:\n    return row.titel.upper()\n")
+        done = made(stamp("default"), "check")
+    finally:
+        route.write_text(written)
+    assert done.returncode != 0
+    assert f'routes/notes.py:{lines + 4}: error: "NotesRow" has no attribute "titel"' in done.stdout
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -146,11 +146,15 @@ def _compare_checks(
     checks = [each for each in declared.constraints if isinstance(each, EnumCheck)]
     new = {constraint_name("ck", name, [each.column_name]): each for each in checks}
     names = {constraint_name("ck", name, [each.name]): each.name for each in existing.columns}
+    others = {each.name for each in declared.constraints if not isinstance(each, EnumCheck)}
     assert context.inspector is not None
     for each in context.inspector.get_check_constraints(name):
-        if (old_name := each["name"]) not in names or not old_name:
+        if (old_name := each["name"]) not in names or not old_name or old_name in others:
             continue
-        old = Enum(*re.findall(r"'([^'\\]*)\\?'", each["sqltext"]))
+        values = re.findall(r"'([^'\\]*)\\?'", each["sqltext"])
+        if not values:  # a CHECK of another kind, named after a column
+            continue
+        old = Enum(*values)
         if old_name in new and set(new[old_name].column_type.values) == set(old.values):
             del new[old_name]
         else:

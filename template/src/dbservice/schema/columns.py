@@ -215,16 +215,17 @@ def Column(
     it; from it come the value that a create fills in and the server's DEFAULT. `default_factory` makes a new value for
     each create. What does not fit together is refused when the class is made, with ValueError."""
     kind: Any = KeyColumn if primary_key else SecretColumn if secret else PublicColumn
-    options: dict[str, Any] = {"nullable": nullable, "primary_key": primary_key, "default": default}
-    options |= {"unique": unique, "index": index}
-    info = {"secret": secret, "default_factory": default_factory}
-    return kind(
-        type_,
-        *foreign_keys,
-        name=name,
-        info={key: value for key, value in info.items() if value},
-        **{key: value for key, value in options.items() if key == "nullable" or value not in (None, False)},
-    )
+    options: dict[str, Any] = {"nullable": nullable, "primary_key": primary_key}
+    options |= {
+        "unique": unique or None,
+        "index": index or None,
+    }  # as SQLAlchemy has it where nothing is said
+    if default is not None:
+        options["default"] = default
+    info: dict[str, Any] = {"secret": True} if secret else {}
+    if default_factory is not None:
+        info["default_factory"] = default_factory
+    return kind(type_, *foreign_keys, name=name, info=info, **options)
 
 
 class Declared:
