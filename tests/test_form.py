@@ -1,20 +1,28 @@
 """The form: a wrong answer is refused with one sentence and leaves nothing behind, a right one becomes code that needs no
 second look. What the stamped service then does is tested elsewhere."""
 
+import ast
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import copier
+import httpx
 import pytest
 import yaml
 from copier.errors import UserMessageError
+from markdown_it import MarkdownIt
 
 from dbservice.settings import Settings
+from dbservice.testing.plugin import fresh_database
 
 ROOT = Path(__file__).parent.parent
 ANSWERS = sorted((ROOT / "tests/answers").glob("*.yml"))
@@ -127,6 +135,7 @@ COLUMNS: list[tuple[object, str]] = [
     ("-> t", "write -> t optional"),
     ("-> t optional secret", "a foreign key cannot be secret; leave secret out"),
     ("-> t optional = 1", "a foreign key has no default; leave = 1 out"),
+    ("-> t optional =", "a foreign key has no default; leave = out"),
     ("-> T", "-> T is not understood"),
     # defaults
     ("integer = 1 secret", "a secret that everybody can read here is none; leave = 1 out"),
@@ -138,10 +147,17 @@ COLUMNS: list[tuple[object, str]] = [
         "unique optional stands after =; write string(9) index unique optional = so  it is, or the default in JSON quotes",
     ),
     ("string(5) secret = hello", "leave = hello out"),
+    ("string(5) secret =", "leave = out"),
+    ("text optional secret =", "leave = out"),
     ("binary = AA==", "binary takes no default"),
     ("boolean = True", "True is no default for boolean; write true or false"),
     ("boolean = 1", "write true or false"),
-    ("integer =", "nothing is no default for integer"),
+    ("integer =", "nothing is no default for integer; write a whole number"),
+    ("boolean optional =", "nothing is no default for boolean optional; write true or false"),
+    ("enum(a,b) =", "nothing is no default for enum(a,b); write one of a, b"),
+    ("json =", "nothing is no default for json; write JSON"),
+    ("binary =", "binary takes no default"),
+    ("date =", "nothing is no default for date; write a day"),
     ("integer = 2147483648", "write a whole number from -2147483648"),
     ("integer = -2147483649", "write a whole number"),
     ("integer = 1.0", "write a whole number"),
@@ -175,7 +191,6 @@ COLUMNS: list[tuple[object, str]] = [
     ("uuid = 123E4567-E89B-12D3-A456-426614174000", "write a UUID in lower case"),
     ("uuid = 1", "write a UUID"),
     ("string(3) = four", "write at most 3 printable characters"),
-    ("string(3) =", "nothing is no default for string(3)"),
     ('string(3) = "abc', "in JSON if they begin with a quote"),
     ('string(3) = "abcd"', "write at most 3 printable characters"),
     ("text = a\tb", "write at most 60 printable characters"),
@@ -297,12 +312,13 @@ REST: list[tuple[dict[str, Any], str]] = [
     ({"service_name": "pydantic-settings"}, "write pydantic-setting-service"),
     ({"service_name": "class"}, "write class-service"),
     ({"service_name": "dbservice"}, "write dbservice-service"),
-    ({"description": ""}, "description: it is empty or not one plain line"),
+    ({"description": ""}, "description: it is empty or not one printable line"),
     ({"description": None}, "description None: YAML reads it as no text; write it in quotes"),
     ({"description": 5}, "description 5: YAML reads it as no text; write it in quotes"),
-    ({"description": "a\nb"}, "not one plain line"),
-    ({"description": 'a "b"'}, "without double quotes"),
-    ({"description": "a\\b"}, "and backslashes"),
+    ({"description": "a\nb"}, "not one printable line"),
+    ({"description": "   "}, "description: it is empty"),
+    ({"description": "a\tb"}, "description: it is empty or not one printable line"),
+    ({"description": "a\u2028b"}, "not one printable line"),
     ({"description": "x" * 91}, "write at most 90 characters"),
     ({"description": "漢" * 46}, "write at most 90 characters"),
     (
@@ -366,6 +382,7 @@ REST: list[tuple[dict[str, Any], str]] = [
         {"shared": {"events": {"columns": {"c": "bigint unique"}}}},
         "table events, column c: unique, index and = default are for its owner",
     ),
+    ({"shared": {"events": {"columns": {"c": "text ="}}}}, "unique, index and = default are for its owner"),
     (
         {"shared": {"events": {"columns": {"c": "bigint = 5"}}}},
         "table events, column c: unique, index and = default are for its owner to say; write the type, and optional or "
@@ -582,6 +599,77 @@ def test_what_is_stamped_is_clean(stamp: Stamp, answers: dict[str, Any]) -> None
         assert not path.is_file() or not re.search(r"\{%|\{\{ ", path.read_text())
 
 
+DESCRIPTIONS = [
+    """It's "quoted" – „alle“, 漢字 🎉""",
+    r"C:\new\table, \" and \\ and \u0041" + "\\",
+    "100% of {{ service_name }}, {% raw %}, {# none #}, {0}, %(prog)s, ${HOME}, $(id)",
+    "'\"" * 45,
+    "'" * 46 + '"' * 44,
+    "\\" * 90,
+    "  two spaces, then two more  ",
+]
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS)
+def test_a_description_is_written_as_it_was_given(stamp: Stamp, description: str) -> None:
+    service = stamp({"service_name": "a", "description": description})
+    answers = yaml.safe_load((service / ".copier-answers.yml").read_text())
+    for folder in (service, stamp({"service_name": "a", "description": answers["description"]}, "again")):
+        is_clean(folder)
+        assert f"\n\n{description.strip()}\n\n" in (folder / "README.md").read_text()
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        assert project["description"] == description
+        given = [
+            ast.literal_eval(node.value)
+            for node in ast.walk(ast.parse((folder / "src/a/service.py").read_text()))
+            if isinstance(node, ast.keyword) and node.arg == "description"
+        ]
+        assert given == [description]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "```",
+        "~~~ a",
+        "# a",
+        "> a",
+        "- a",
+        "+",
+        "12) a",
+        "---",
+        "* * *",
+        "[a]: b",
+        "<!-- a",
+        "<script>",
+        "<details>",
+        "a <details> b",
+        r"a \<details> b",
+        r"a \\<details> b",
+        "`a` <details> `b`",
+        "` <details> b",
+        r"\` <details> `",
+        "`` ` <details> `` `",
+    ],
+)
+def test_a_description_leaves_the_rest_of_the_readme_as_it_is(stamp: Stamp, description: str) -> None:
+    def blocks(description: str, folder: str) -> tuple[str, str, str]:
+        service = stamp({"service_name": "a", "description": description}, folder)
+        html = MarkdownIt("commonmark").render((service / "README.md").read_text())
+        before, start, rest = html.partition("\n<p>")
+        return (before, *(start + rest).split("</p>\n", 1))
+
+    before, said, after = blocks(description, "one")
+    plain = blocks("plain", "two")
+    assert (before, after) == (plain[0], plain[2])
+    assert said.startswith("\n<p>") and not re.search("<(?!/?(p|code)>)", said)
+
+
+def test_code_in_a_description_is_code_in_the_readme(stamp: Stamp) -> None:
+    description = "Keeps `Map<key, value>` and *more*"
+    assert f"\n\n{description}\n\n" in (stamp({"description": description}) / "README.md").read_text()
+
+
 def test_the_defaults_are_right_answers(stamp: Stamp) -> None:
     """With --defaults they are not checked, to lose no time."""
     answers = yaml.safe_load((stamp() / ".copier-answers.yml").read_text())
@@ -632,6 +720,10 @@ def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
             "choice": "enum(a,a index) = a index",
             "plain": "string(9) index = it's",
             "both": "string(9) unique index",
+            "empty": "string(4) =",
+            "empty_text": "text optional  =  ",
+            "empty_json": 'string(4) unique = ""',
+            "empty_index": "string(4) index optional=",
         },
     }
     service = stamp({"service_name": "a", "tables": tables})
@@ -649,6 +741,10 @@ def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
         '("choice", Enum("a", "a index"), nullable=False, default="a index")',
         """("plain", String(9), nullable=False, index=True, default="it's")""",
         '("both", String(9), nullable=False, unique=True)',
+        '("empty", String(4), nullable=False, default="")',
+        '("empty_text", Text(), nullable=True, default="")',
+        '("empty_json", String(4), nullable=False, unique=True, default="")',
+        '("empty_index", String(4), nullable=True, index=True, default="")',
     ]:
         assert f"\n    Column{line},\n" in written
 
@@ -692,6 +788,90 @@ def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
         "events": {"access": "read", "rows": {}},
         "import": {"access": "read-write", "rows": rows},
     }
+
+
+@pytest.fixture(scope="module")
+def quoted_service(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole service, platform included, whose description needs quoting and whose defaults are empty."""
+    folder = tmp_path_factory.mktemp("whole")
+    whole, service = folder / "template", folder / "service"
+    shutil.copytree(template, whole)
+    ignore = shutil.ignore_patterns(".*_cache", "__pycache__")
+    shutil.copytree(ROOT / "template/src/dbservice", whole / "template/src/dbservice", ignore=ignore)
+    answers = {"service_name": "a", "description": QUOTED, "tables": {"notes": EMPTY}}
+    copier.run_copy(str(whole), service, data=answers, defaults=True, quiet=True)
+    return service
+
+
+QUOTED = """It's "quoted": C:\\new, {{ service_name }} {0} %s 100%, 漢字"""
+EMPTY = {
+    "title": "string(200)",
+    "mark": "string(4) =",
+    "body": "text =",
+    "other": "string(4) optional =",
+    "code": "string(4) unique =",
+}
+
+
+def test_a_service_with_a_quoted_description_and_empty_defaults_is_clean(quoted_service: Path) -> None:
+    is_clean(quoted_service)
+    run("mypy", cwd=quoted_service)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql", "mariadb", "mysql"])
+def test_an_empty_default_is_the_empty_string(quoted_service: Path, engine: str, tmp_path: Path) -> None:
+    service = tmp_path / "service"
+    shutil.copytree(quoted_service, service)
+    empty = {"mark": "", "body": "", "other": "", "code": ""}
+    with fresh_database(engine, tmp_path) as database:
+        environ = {**os.environ, **database.environ(), "PYTHONPATH": str(service / "src")}
+        command = [sys.executable, "-m", "a"]
+        for words in (["migrate"], ["check-migrations"], ["revision", "-m", "nothing"]):
+            done = subprocess.run(
+                [*command, *words], cwd=service, env=environ, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert [path.name for path in service.glob("migrations/versions/*.py")] == ["0001_create_tables.py"]
+
+        with closing(database.connect()) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(
+                "INSERT INTO notes (title, created_at, updated_at) "
+                "VALUES ('by hand', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
+            )
+            cursor.execute(f"SELECT {', '.join(empty)} FROM notes")
+            assert cursor.fetchall() in ([("",) * 4], ((("",) * 4),))
+            cursor.execute("DELETE FROM notes")
+            connection.commit()
+
+        with served(command, service, environ) as client:
+            document = client.get("/openapi.json").json()
+            assert document["info"]["description"] == QUOTED
+            created = client.post("/v1/notes", json={"title": "by the API"})
+            assert created.status_code == 201
+            assert empty.items() <= created.json().items()
+            assert client.get("/v1/notes").json()["items"] == [created.json()]
+            assert client.post("/v1/notes", json={"title": "code is unique"}).status_code == 409
+
+
+@contextmanager
+def served(command: list[str], folder: Path, environ: dict[str, str]) -> Iterator[httpx.Client]:
+    """A client of the service while `serve` runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    process = subprocess.Popen([*command, "serve", "--port", port], cwd=folder, env=environ)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            while True:
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    assert process.poll() is None, "the service ended"
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "mariadb", "sqlite"])
