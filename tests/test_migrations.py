@@ -1234,3 +1234,40 @@ def test_a_foreign_key_to_nothing_is_refused(tiny: Tiny) -> None:
     with pytest.raises(StartupError) as caught:
         tiny.revise()
     assert str(caught.value) == "posts.user_id refers to users.id, which tables.py does not have."
+
+
+# --- constraints of several columns, and tables without what most have
+
+ARGUMENTS = """
+class Users(Table, name="users"):
+    nick = Column(String(20), nullable=True)
+    team = Column(Integer(), index=True)
+    balance = Column(Numeric(12, 2), default="0")
+    kind = Column(Enum("a", "b"))
+    class_ = Column(String(3), name="class")
+    __table_args__ = (
+        UniqueConstraint("nick", "team"), UniqueConstraint("nick", "class"), Index(None, "team", "nick"),
+        CheckConstraint("balance >= 0", name="balance"), CheckConstraint("nick <> 'x'", name="nick"),
+    )
+
+class Roles(BareTable, name="roles", metadata=Table.__metadata__):
+    user_id = Column(BigInteger(), ForeignKey("users.id"), primary_key=True)
+    role = Column(String(20), primary_key=True)
+
+class Tokens(Timestamps, BareTable, name="tokens", metadata=Table.__metadata__):
+    id = Column(Uuid(), primary_key=True)
+"""
+
+
+def test_every_constraint_is_in_the_first_revision_and_is_no_difference(tiny: Tiny) -> None:
+    table = tiny.tables(ARGUMENTS).tables.tables["users"]
+    text = tiny.revise("first")
+    every: list[Any] = [*table.constraints, *table.indexes]
+    assert not [each.name for each in every if f'"{each.name}"' not in text]
+    assert not re.search(r"\bclass_\b", text)  # what Python calls a column is no business of the database
+    make_check_is_content(tiny)
+    tiny.upgrade()
+    assert tiny.differences() == []
+    assert tiny.revise("second") == ""
+    tiny.move("base")
+    assert names(tiny) == {"alembic_version_tiny"}
