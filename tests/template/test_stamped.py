@@ -1,6 +1,7 @@
 """Stamped services, run as their developers run them: `make check`, `make test`, `make run`, and an API that keeps to
 its OpenAPI document."""
 
+import json
 import os
 import shutil
 import signal
@@ -124,6 +125,18 @@ def test_make_check_finds_a_misspelt_column(stamp: Stamp) -> None:
         route.write_text(written)
     assert done.returncode != 0
     assert f'routes/notes.py:{lines + 4}: error: "NotesRow" has no attribute "titel"' in done.stdout
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_pyright_is_content_too(stamp: Stamp, name: str, tmp_path: Path) -> None:
+    folder = stamp(name)
+    own = [str(each) for each in (folder / "src").iterdir() if each.name != "dbservice" and each.is_dir()]
+    settings = {"include": [*own, str(folder / "tests")], "extraPaths": [str(folder / "src")]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps({**settings, "typeCheckingMode": "strict"}))
+    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "--outputjson"]
+    done = subprocess.run([*command, "--project", tmp_path], capture_output=True, text=True)
+    said = json.loads(done.stdout)
+    assert said["summary"]["filesAnalyzed"] > 5 and not said["generalDiagnostics"], done.stdout
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -80,7 +80,10 @@ def query(row: type[R], statement: Statement | None = None) -> Any:
 
 def _decorated(row: type[R], function: Callable[P, Statement]) -> Query[P, R]:
     parameters = inspect.signature(function).parameters
-    hints = typing.get_type_hints(function)
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:  # a name that is imported for type checkers only; in_() recognizes a list by itself
+        hints = {}
     placeholders: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
