@@ -1,7 +1,9 @@
 """A small service in a folder of its own, with tables, migrations and a command line, made of the few files that a
 stamped one has."""
 
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,10 +16,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from dbservice import Service, migrations
+from dbservice import Service, cli, migrations
 from dbservice.engines import Engine
 from dbservice.service import Running
-from dbservice.settings import Settings
+from dbservice.settings import VARIABLES, Settings
 from dbservice.testing import servers
 
 from .sample_service import client_of, routes
@@ -34,6 +36,7 @@ metadata = service_metadata()
 _SERVICE = """
 from dbservice import Limits, Service
 
+from .tables import metadata
 
 service = Service(name="demo", description="A demo service.", tables=metadata{options})
 app = service.app
@@ -41,6 +44,7 @@ app = service.app
 _MAIN = """
 from dbservice.cli import main
 
+from .service import service
 
 if __name__ == "__main__":
     raise SystemExit(main(service))
@@ -132,6 +136,30 @@ class CliService:
         process = self.start(*arguments, **environ)
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
+
+
+class CommandLine:
+    """The command line of the service in this process, which is much faster than `CliService.run` and answers the same."""
+
+    def __init__(
+        self, cli_service: CliService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.cli_service, self.monkeypatch, self.capsys = cli_service, monkeypatch, capsys
+
+    def __call__(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
+        handlers, terminate = logging.getLogger().handlers[:], signal.getsignal(signal.SIGTERM)
+        with self.monkeypatch.context() as patched:
+            for name in {*VARIABLES, *(f"{name}_FILE" for name in VARIABLES)}:
+                patched.delenv(name, raising=False)
+            for name, value in {**self.cli_service.environ, **environ}.items():
+                patched.setenv(name, value)
+            self.capsys.readouterr()
+            try:
+                code = cli.main(self.cli_service.service, arguments)
+            finally:
+                logging.getLogger().handlers = handlers
+                signal.signal(signal.SIGTERM, terminate)
+        return code, *self.capsys.readouterr()
 
 
 USERS_WITH_PASSWORD = """
