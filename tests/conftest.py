@@ -55,6 +55,24 @@ def server(request: pytest.FixtureRequest) -> servers.Server:
     return plugin.find_server(request.param, request.config)
 
 
+@pytest.fixture(scope="session", params=sorted(servers.ENGINES))
+def _own_server(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+    plugin.find_server(request.param, request.config)  # skips what cannot be had
+    try:
+        server = servers.own(request.param)
+    except servers.Missing as missing:  # DB_TEST_URL names one, which is nobody's to stop
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def own_server(_own_server: servers.Server) -> servers.Server:
+    """A server of each engine that a test may stop, kill and configure; its settings are as they were afterwards."""
+    _own_server.start()
+    return _own_server
+
+
 @pytest.fixture(scope="module")
 def server_settings(server: servers.Server) -> Iterator[Settings]:
     """A database on it that holds the sample service's tables, for what SQLite cannot show."""

@@ -3,29 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from dbservice.testing import plugin, servers
-from dbservice.testing.servers import Missing, Server
+from dbservice.testing.servers import Server
 
 from ..faults import sessions, wait_until
 from ..sample_service import sample_database
 from .service_process import Load, Process, environ_of, metric
-
-
-@pytest.fixture(params=sorted(servers.ENGINES))
-def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that the test may do anything to."""
-    plugin.find_server(request.param, request.config)  # skips what cannot be had
-    try:
-        server = servers.own(request.param)
-    except Missing as missing:
-        pytest.skip(str(missing))
-    with server:
-        yield server
 
 
 async def test_the_database_starts_late_stops_and_is_killed_under_a_running_service(
