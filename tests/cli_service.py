@@ -57,6 +57,10 @@ run(service)
 """
 
 
+_REVISIONS: dict[str, tuple[str, str]] = {}
+"""Name and text of the revisions that were written, by what they were written from."""
+
+
 class CliService:
     """The service on `database`. `tables` says anew what it owns, as one writes it in tables.py."""
 
@@ -71,6 +75,7 @@ class CliService:
         (folder / "migrations" / "env.py").write_text(_ENV)
         (folder / "ruff.toml").write_text((PLATFORM.parent / "ruff.toml").read_text())
         self.options: dict[str, Any] = {}
+        self._source: str | None = None  # of tables.py, where it is known
         self.tables("")
 
     def tables(self, source: str) -> Service:
@@ -81,10 +86,12 @@ class CliService:
         namespace: dict[str, Any] = {}
         exec(compile(_TABLES + source, "tables.py", "exec"), namespace)
         self.use(namespace["metadata"])
+        self._source = source
         return self.service
 
     def use(self, metadata: sa.MetaData) -> Service:
         """The service that owns `metadata`, in this process only."""
+        self._source = None
         self.service = Service("demo", metadata, root=self.folder, **self.options)
         module: Any = ModuleType("demo.service")
         module.service = self.service
@@ -103,10 +110,20 @@ class CliService:
     def differences(self) -> list[str]:
         return migrations.differences(self.service, self.engine)
 
-    def revise(self, message: str = "change") -> str:
-        """The text of the revision that it needs; empty when it needs none."""
-        path = migrations.revise(self.service, message)
-        return path.read_text() if path else ""
+    def revise(self, message: str = "change", *, again: bool = False) -> str:
+        """The text of the revision that it needs; empty when it needs none.
+
+        It depends on tables.py and the revisions so far, and on no database: what was written for one engine is not
+        worked out for the next, unless `again` says so, for the sake of what is logged."""
+        before = sorted((path.name, path.read_text()) for path in self.versions.glob("*.py"))
+        key = repr((message, self._source, self.options, before))
+        if self._source is None or again or key not in _REVISIONS:
+            path = migrations.revise(self.service, message)
+            _REVISIONS[key] = (path.name, path.read_text()) if path else ("", "")
+        name, text = _REVISIONS[key]
+        if name:
+            (self.versions / name).write_text(text)
+        return text
 
     def upgrade(self) -> None:
         migrations.upgrade(self.service, self.engine)

@@ -15,7 +15,7 @@ from .live_tables import BEFORE, NOTES, ONE, POSTS, fill, make_check_is_content,
 def test_a_revision_is_right_without_ruff(cli_service: CliService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     cli_service.tables(BEFORE)
-    assert "op.create_table('users'" in cli_service.revise()
+    assert "op.create_table('users'" in cli_service.revise(again=True)
     cli_service.upgrade()
     assert cli_service.differences() == []
 
@@ -83,7 +83,7 @@ def test_what_a_revision_drops_is_named(cli_service: CliService, caplog: pytest.
         .replace('Column("nick"', 'Column("nickname"')
         .replace('    Column("big", Numeric(18, 2), nullable=True),\n', "")
     )
-    text = cli_service.revise("second")
+    text = cli_service.revise("second", again=True)
     said = [
         "drops the table notes with all its rows",
         "drops users.email with what it holds",
@@ -130,7 +130,7 @@ def test_the_advice_for_a_renamed_column_works(
     table = "posts" if name == "indexed" else "users"
     before = rows(cli_service, table)
     cli_service.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][1]))
-    text = cli_service.revise("second")
+    text = cli_service.revise("second", again=True)
     advice = re.search(r"write (batch_op\.alter_column\(.*\)) in place", "\n".join(caplog.messages))
     assert advice
     head, _, rest = text.partition("def upgrade")
