@@ -125,17 +125,26 @@ class BackendAdapter:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
 
     def execute(self, command: str, *arguments: Any, **options: Any) -> Any:
-        unit, backend = self.db._unit, self.db._backend
-        if not unit.running:
-            raise RuntimeError("PyDAL runs inside a unit of work only: give the function to `writes.run`")
-        self.get_connection()  # type: ignore[attr-defined]
-        cursor = self.cursor  # type: ignore[attr-defined]
-        if not unit.begun:
-            unit.begun = True
-            if backend.pipeline_begin:
-                return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
-            cursor.execute(backend.begin)
-        return cursor.execute(command, *arguments, **options)
+        """Send one statement, the first of a unit of work after BEGIN. Raises Conflict, BadValue or Unavailable for what
+        the driver raises, and the driver's exception for all else."""
+        transaction, backend = self.db._transaction, self.db._backend
+        transaction.check()
+        try:
+            self.get_connection()  # type: ignore[attr-defined]
+            cursor = self.cursor  # type: ignore[attr-defined]
+            if not transaction.begun:
+                transaction.begun = True
+                if backend.pipeline_begin:
+                    return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
+                cursor.execute(backend.begin)
+            return cursor.execute(command, *arguments, **options)
+        except BaseException as error:
+            failure = transaction.fail(backend, error)
+            if failure.is_disconnected:
+                self.db.drop_connection()
+            if failure.make_problem:
+                raise failure.make_problem() from error
+            raise
 
 
 @adapters.register_for("dbservice_postgresql:psycopg2")
