@@ -10,7 +10,7 @@ from ..errors import BadValue, Conflict, ServiceError, Unavailable
 
 
 class Failure(NamedTuple):
-    """A statement has failed, and the transaction takes no other."""
+    """A statement has failed, and the transaction takes no other until a savepoint is rolled back to."""
 
     kind: ErrorKind
     driver_error: str
@@ -29,13 +29,19 @@ class Failure(NamedTuple):
         """Whether another attempt needs a new connection."""
         return self.kind in _DISCONNECTED
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the whole transaction is gone, and no savepoint brings it back."""
+        return self.is_disconnected or self.kind is ErrorKind.RETRY
+
     def refusal(self) -> Exception:
         """What every later statement raises, and the commit."""
         problem = self.make_problem() if self.make_problem else None
-        if problem and (self.is_disconnected or self.kind is ErrorKind.RETRY):  # the transaction is gone
+        if problem and self.is_final:
             return problem
         return RuntimeError(
-            "the unit of work went on after a statement had failed: nothing was stored. The error was: "
+            "the unit of work went on after a statement had failed: nothing was stored. To go on after an error, run the "
+            "statement in `with db.savepoint():` and catch the error outside of it. The error was: "
             + (problem.detail if problem else self.driver_error)
         )
 
@@ -49,9 +55,11 @@ class Transaction(threading.local):
     """Whether it has sent a statement."""
     failure: Failure | None = None
     """The error of a statement, whatever the unit of work made of it."""
+    savepoints = 0
+    """How many the unit of work has set."""
 
     def start(self) -> None:
-        self.running, self.begun, self.failure = True, False, None
+        self.running, self.begun, self.failure, self.savepoints = True, False, None, 0
 
     def check(self) -> None:
         """Raise unless the transaction takes another statement, or its commit."""

@@ -5,6 +5,7 @@ import datetime as dt
 import keyword
 import re
 import threading
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pydal
@@ -91,6 +92,32 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     def __getitem__(self, key: Any) -> Any:
         key = getattr(key, "__table__", key)  # of a table class
         return self._mirrors[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo the block, and nothing else of the unit of work, if it raises; what it raises passes on.
+
+            try:
+                with db.savepoint():
+                    db[Users].insert_row({"email": email})
+            except Conflict:
+                ...  # the unit of work goes on
+
+        Savepoints nest. After a deadlock, a lost connection and whatever else ends the whole transaction, the unit of work
+        runs again as a whole, as it does without savepoints."""
+        transaction, execute = self._transaction, self._adapter.execute
+        number = transaction.savepoints = transaction.savepoints + 1
+        execute(f"SAVEPOINT savepoint_{number}")
+        try:
+            yield
+            execute(f"RELEASE SAVEPOINT savepoint_{number}")
+        except BaseException:
+            if transaction.failure is None or not transaction.failure.is_final:
+                transaction.failure = None
+                with contextlib.suppress(Exception):  # which `execute` remembers: then nothing is stored
+                    execute(f"ROLLBACK TO SAVEPOINT savepoint_{number}")
+                    execute(f"RELEASE SAVEPOINT savepoint_{number}")
+            raise
 
     def commit(self) -> None:
         raise RuntimeError("a unit of work commits by returning, and rolls back by raising")
