@@ -12,6 +12,7 @@ from pydal.adapters.sqlite import SQLite as SQLiteAdapter
 from pydal.objects import Expression, Field, Query
 
 from ...backends.sql import quoted
+from ...errors import Conflict
 from .checks import as_list, check_expression, operation, refuse_folding, refuse_sql
 from .fields import ANY_TEXT, ID, ColumnField, checked
 
@@ -182,6 +183,20 @@ class MySQLFamilyAdapter(BackendAdapter, MySQLAdapter):  # type: ignore[misc]
     def _initialize_(self) -> None:
         super()._initialize_()
         self.dialect.length = lambda text, query_env={}: f"CHAR_LENGTH({self.expand(text)})"  # not in bytes
+
+    def delete(self, table: Any, query: Any) -> Any:
+        """Delete rows that reference each other, too: InnoDB checks each row as it goes, other engines the statement."""
+        references = table._self_references
+        try:
+            return super().delete(table, query)
+        except Conflict:
+            if not references:
+                raise
+        self.db._transaction.failure = None  # the server has undone this statement and no other
+        keys = [row[table._id.name] for row in self.db(query).select(table._id, for_update=True)]
+        these = table._id.belongs(keys)
+        self.update(table, these, [(field, None) for field in references])
+        return super().delete(table, these)
 
 
 @adapters.register_for("dbservice_sqlite:sqlite3")
