@@ -1,12 +1,17 @@
 """The transaction of a unit of work: its state, and what the driver's exceptions mean to it."""
 
+import logging
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import sqlalchemy as sa
+
 from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, Conflict, ServiceError, Unavailable
+
+logger = logging.getLogger(__name__)
 
 
 class Failure(NamedTuple):
@@ -68,10 +73,11 @@ class Transaction(threading.local):
         if self.failure is not None:
             raise self.failure.refusal()
 
-    def fail(self, backend: Backend, error: BaseException) -> Failure:
-        """Remember that `error`, which the driver raised, has ended the transaction."""
+    def fail(self, backend: Backend, error: BaseException, table: sa.Table | None = None) -> Failure:
+        """Remember that `error`, which the driver raised, has ended the transaction. `table` is the one that an INSERT was
+        for."""
         kind = backend.classify_error(error)
-        self.failure = Failure(kind, type(error).__name__, _problem(backend, kind, error))
+        self.failure = Failure(kind, type(error).__name__, _problem(backend, kind, error, table))
         return self.failure
 
 
@@ -94,10 +100,22 @@ _UNAVAILABLE = {
 }
 
 
-def _problem(backend: Backend, kind: ErrorKind, error: BaseException) -> Callable[[], ServiceError] | None:
+def _problem(
+    backend: Backend, kind: ErrorKind, error: BaseException, table: sa.Table | None
+) -> Callable[[], ServiceError] | None:
     if kind in _UNAVAILABLE:
         return partial(Unavailable, _UNAVAILABLE[kind])
     name = backend.constraint_name(error)
+    if kind is ErrorKind.REQUIRED and table is not None and name and name not in table.columns:
+        logger.error(
+            "the database requires a value for the column %s.%s, which this version of the service does not know: "
+            "run a version that knows it, or give the column a default",
+            table.name,
+            name,
+        )
+        return partial(
+            Unavailable, "The database expects another version of the service; nothing was stored."
+        )
     where = f" ({name})" if name else ""
     match kind:
         case ErrorKind.DUPLICATE:
@@ -106,6 +124,6 @@ def _problem(backend: Backend, kind: ErrorKind, error: BaseException) -> Callabl
             return partial(
                 Conflict, f"The referenced row does not exist, or this row is still referenced{where}."
             )
-        case ErrorKind.VALUE:
+        case ErrorKind.VALUE | ErrorKind.REQUIRED:
             return partial(BadValue, name or "the column", "does not accept this value")
     return None

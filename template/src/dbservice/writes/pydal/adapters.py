@@ -4,6 +4,7 @@ import itertools
 import threading
 from typing import Any
 
+import sqlalchemy as sa
 from pydal._globals import THREAD_LOCAL
 from pydal.adapters import adapters
 from pydal.adapters.mysql import MySQL as MySQLAdapter
@@ -140,12 +141,18 @@ class BackendAdapter:
                 cursor.execute(backend.begin)
             return cursor.execute(command, *arguments, **options)
         except BaseException as error:
-            failure = transaction.fail(backend, error)
+            failure = transaction.fail(backend, error, self._inserted_into(command))
             if failure.is_disconnected:
                 self.db.drop_connection()
             if failure.make_problem:
                 raise failure.make_problem() from error
             raise
+
+    def _inserted_into(self, command: str) -> sa.Table | None:
+        # MySQL and MariaDB name the column that lacks a value, and not its table
+        tables = self.db._mirrors.values()
+        found = (each for each in tables if command.startswith(f"INSERT INTO {each._rname}"))
+        return next((each._source for each in found), None)
 
 
 @adapters.register_for("dbservice_postgresql:psycopg2")
