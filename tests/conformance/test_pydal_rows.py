@@ -9,7 +9,7 @@ import pytest
 from dbservice import DAL
 from dbservice.service import Running
 
-from ..sample_service import items, order, users, values
+from ..sample_service import add_users, items, order, users, values
 
 SINCE = dt.datetime(2024, 1, 31, 13, 45, 0, 1, tzinfo=dt.UTC)
 
@@ -150,3 +150,15 @@ async def test_a_row_says_nothing_of_its_methods(running: Running) -> None:
 
     row = await running.writes.run(update)
     assert set(row) == {"id", "group", "created_at", "updated_at"} and row["group"] == "b"
+
+
+async def test_rows_may_be_read_one_by_one_from_the_first_statement_on(running: Running) -> None:
+    await running.writes.run(add_users, "a", "b")
+
+    def read(db: DAL) -> Any:
+        db.drop_connection()
+        return [row.email for row in db(db[users].id > 0).iterselect(orderby=db[users].email)]
+
+    assert await running.writes.run(read) == ["a", "b"]
+    with pytest.raises(RuntimeError, match="inside a unit of work"):
+        running.writes.db(running.writes.db[users].id > 0).iterselect()

@@ -141,12 +141,25 @@ class BackendAdapter:
                 cursor.execute(backend.begin)
             return cursor.execute(command, *arguments, **options)
         except BaseException as error:
-            failure = transaction.fail(backend, error, self._inserted_into(command))
-            if failure.is_disconnected:
-                self.db.drop_connection()
-            if failure.make_problem:
-                raise failure.make_problem() from error
+            self.raise_problem(error, command)
             raise
+
+    def raise_problem(self, error: BaseException, command: str = "") -> None:
+        """Remember that the driver raised `error`, and raise what it means to the unit of work, if it means anything."""
+        failure = self.db._transaction.fail(self.db._backend, error, self._inserted_into(command))
+        if failure.is_disconnected:
+            self.db.drop_connection()
+        if failure.make_problem:
+            raise failure.make_problem() from error
+
+    def iterselect(self, query: Any, fields: Any, attributes: Any) -> Any:
+        self.db._transaction.check()
+        try:
+            self.get_connection()  # type: ignore[attr-defined]  # PyDAL takes its cursor before it executes
+        except BaseException as error:
+            self.raise_problem(error)
+            raise
+        return super().iterselect(query, fields, attributes)  # type: ignore[misc]
 
     def _inserted_into(self, command: str) -> sa.Table | None:
         # MySQL and MariaDB name the column that lacks a value, and not its table

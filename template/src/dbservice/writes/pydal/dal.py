@@ -143,14 +143,11 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             cursor.execute("COMMIT")
         except BaseException as error:
             self.drop_connection()
-            failure = transaction.fail(self._backend, error)
-            if failure.kind in (ErrorKind.LOST, ErrorKind.TIMEOUT):
-                transaction.failure = None  # so that the unit never runs again
+            if self._backend.classify_error(error) in (ErrorKind.LOST, ErrorKind.TIMEOUT):
                 raise OutcomeUnknown(
                     "The connection was lost during the commit; the write may have been stored: check before retrying."
                 ) from error
-            if failure.make_problem:
-                raise failure.make_problem() from error
+            self._adapter.raise_problem(error)
             raise
         # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and calls it a success
         if getattr(cursor, "statusmessage", "COMMIT") != "COMMIT":
