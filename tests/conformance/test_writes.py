@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import threading
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -111,26 +110,6 @@ async def test_pydal_works_inside_a_unit_only(running: Running) -> None:
     with pytest.raises(RuntimeError, match="inside a unit of work"):
         db(db[users].id > 0).select()
     assert db._adapter.held_connection() is None
-
-
-async def test_a_unit_that_swallows_a_failed_statement_does_not_pass_for_stored(
-    server: Server, empty: Settings
-) -> None:
-    async with started(empty) as running:
-        await running.writes.run(add_users, "a")
-
-        def add_in_any_case(db: DAL) -> None:
-            add_users(db, "b")
-            with suppress(Exception):
-                add_users(db, "a")
-
-        if server.engine == "postgresql":  # has rolled all of it back by now, and takes COMMIT for ROLLBACK
-            with pytest.raises(RuntimeError, match="nothing was stored"):
-                await running.writes.run(add_in_any_case)
-            assert stored_emails(empty) == ["a"]
-        else:  # has rolled back the one statement
-            await running.writes.run(add_in_any_case)
-            assert stored_emails(empty) == ["a", "b"]
 
 
 # --- bounds

@@ -23,6 +23,7 @@ class ErrorKind(enum.Enum):
     DUPLICATE = "a unique key stands against it"
     REFERENCE = "a foreign key stands against it"
     VALUE = "a value the column does not take"
+    REQUIRED = "a column that must not be null has no value"
     RETRY = "the whole unit of work was rolled back and may be tried again"
     LOST = "the connection is gone"
     READ_ONLY = "the server takes no writes, as after a failover"

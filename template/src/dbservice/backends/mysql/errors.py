@@ -14,8 +14,8 @@ _ERROR_KINDS = {
     ER.NO_REFERENCED_ROW_2: ErrorKind.REFERENCE,
     ER.ROW_IS_REFERENCED: ErrorKind.REFERENCE,
     ER.ROW_IS_REFERENCED_2: ErrorKind.REFERENCE,
-    ER.BAD_NULL_ERROR: ErrorKind.VALUE,
-    ER.NO_DEFAULT_FOR_FIELD: ErrorKind.VALUE,
+    ER.BAD_NULL_ERROR: ErrorKind.REQUIRED,
+    ER.NO_DEFAULT_FOR_FIELD: ErrorKind.REQUIRED,
     ER.DATA_TOO_LONG: ErrorKind.VALUE,
     ER.WARN_DATA_OUT_OF_RANGE: ErrorKind.VALUE,
     ER.WARN_DATA_TRUNCATED: ErrorKind.VALUE,
@@ -77,8 +77,15 @@ def constraint_name(error: BaseException) -> str:
     # at its end: before that stands the value, which may say so too
     if found := re.search(r"for key '([^']*)'\Z", text):
         return found[1].rpartition(".")[2]
-    if found := re.search(r"CONSTRAINT `([^`]*)`", text) or re.search(
-        r"Column '([^']*)' cannot be null", text
-    ):
-        return found[1]
+    for pattern in _NAMES:
+        if found := re.search(pattern, text):
+            return found[1]
     return ""
+
+
+_NAMES = (
+    r"CONSTRAINT `([^`]*)`",
+    r"Check constraint '([^']*)' is violated",
+    r"Column '([^']*)' cannot be null",
+    r"Field '([^']*)' doesn't have a default value",
+)

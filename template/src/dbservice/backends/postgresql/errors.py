@@ -10,7 +10,7 @@ _ERROR_KINDS = {
     errorcodes.UNIQUE_VIOLATION: ErrorKind.DUPLICATE,
     errorcodes.FOREIGN_KEY_VIOLATION: ErrorKind.REFERENCE,
     errorcodes.RESTRICT_VIOLATION: ErrorKind.REFERENCE,
-    errorcodes.NOT_NULL_VIOLATION: ErrorKind.VALUE,
+    errorcodes.NOT_NULL_VIOLATION: ErrorKind.REQUIRED,
     errorcodes.CHECK_VIOLATION: ErrorKind.VALUE,
     errorcodes.PROGRAM_LIMIT_EXCEEDED: ErrorKind.VALUE,  # longer than its index takes
     errorcodes.SERIALIZATION_FAILURE: ErrorKind.RETRY,

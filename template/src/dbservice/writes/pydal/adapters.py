@@ -4,6 +4,7 @@ import itertools
 import threading
 from typing import Any
 
+import sqlalchemy as sa
 from pydal._globals import THREAD_LOCAL
 from pydal.adapters import adapters
 from pydal.adapters.mysql import MySQL as MySQLAdapter
@@ -12,6 +13,7 @@ from pydal.adapters.sqlite import SQLite as SQLiteAdapter
 from pydal.objects import Expression, Field, Query
 
 from ...backends.sql import quoted
+from ...errors import Conflict
 from .checks import as_list, check_expression, operation, refuse_folding, refuse_sql
 from .fields import ANY_TEXT, ID, ColumnField, checked
 
@@ -125,17 +127,45 @@ class BackendAdapter:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
 
     def execute(self, command: str, *arguments: Any, **options: Any) -> Any:
-        unit, backend = self.db._unit, self.db._backend
-        if not unit.running:
-            raise RuntimeError("PyDAL runs inside a unit of work only: give the function to `writes.run`")
-        self.get_connection()  # type: ignore[attr-defined]
-        cursor = self.cursor  # type: ignore[attr-defined]
-        if not unit.begun:
-            unit.begun = True
-            if backend.pipeline_begin:
-                return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
-            cursor.execute(backend.begin)
-        return cursor.execute(command, *arguments, **options)
+        """Send one statement, the first of a unit of work after BEGIN. Raises Conflict, BadValue or Unavailable for what
+        the driver raises, and the driver's exception for all else."""
+        transaction, backend = self.db._transaction, self.db._backend
+        transaction.check()
+        try:
+            self.get_connection()  # type: ignore[attr-defined]
+            cursor = self.cursor  # type: ignore[attr-defined]
+            if not transaction.begun:
+                transaction.begun = True
+                if backend.pipeline_begin:
+                    return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
+                cursor.execute(backend.begin)
+            return cursor.execute(command, *arguments, **options)
+        except BaseException as error:
+            self.raise_problem(error, command)
+            raise
+
+    def raise_problem(self, error: BaseException, command: str = "") -> None:
+        """Remember that the driver raised `error`, and raise what it means to the unit of work, if it means anything."""
+        failure = self.db._transaction.fail(self.db._backend, error, self._inserted_into(command))
+        if failure.is_disconnected:
+            self.db.drop_connection()
+        if failure.make_problem:
+            raise failure.make_problem() from error
+
+    def iterselect(self, query: Any, fields: Any, attributes: Any) -> Any:
+        self.db._transaction.check()
+        try:
+            self.get_connection()  # type: ignore[attr-defined]  # PyDAL takes its cursor before it executes
+        except BaseException as error:
+            self.raise_problem(error)
+            raise
+        return super().iterselect(query, fields, attributes)  # type: ignore[misc]
+
+    def _inserted_into(self, command: str) -> sa.Table | None:
+        # MySQL and MariaDB name the column that lacks a value, and not its table
+        tables = self.db._mirrors.values()
+        found = (each for each in tables if command.startswith(f"INSERT INTO {each._rname}"))
+        return next((each._source for each in found), None)
 
 
 @adapters.register_for("dbservice_postgresql:psycopg2")
@@ -173,6 +203,20 @@ class MySQLFamilyAdapter(BackendAdapter, MySQLAdapter):  # type: ignore[misc]
     def _initialize_(self) -> None:
         super()._initialize_()
         self.dialect.length = lambda text, query_env={}: f"CHAR_LENGTH({self.expand(text)})"  # not in bytes
+
+    def delete(self, table: Any, query: Any) -> Any:
+        """Delete rows that reference each other, too: InnoDB checks each row as it goes, other engines the statement."""
+        references = table._self_references
+        try:
+            return super().delete(table, query)
+        except Conflict:
+            if not references:
+                raise
+        self.db._transaction.failure = None  # the server has undone this statement and no other
+        keys = [row[table._id.name] for row in self.db(query).select(table._id, for_update=True)]
+        these = table._id.belongs(keys)
+        self.update(table, these, [(field, None) for field in references])
+        return super().delete(table, these)
 
 
 @adapters.register_for("dbservice_sqlite:sqlite3")

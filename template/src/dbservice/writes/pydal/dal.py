@@ -5,6 +5,7 @@ import datetime as dt
 import keyword
 import re
 import threading
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pydal
@@ -12,22 +13,17 @@ import sqlalchemy as sa
 from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
 from pydal.objects import Field, Row
 
-from ...backends.interface import Backend
+from ...backends.interface import Backend, ErrorKind
+from ...errors import OutcomeUnknown
 from ...schema import default_of, has_default
 from ...types import Id
+from ..transaction import Transaction
 from .adapters import numbers
 from .fields import ColumnField
 from .rows import RecordUpdate, ValueRow, ValueRows
 from .tables import MANAGED_TIMES, ServiceTable
 
 _NAMES = re.compile(r"[a-zA-Z]\w*\Z", re.ASCII)
-
-
-class _Unit(threading.local):
-    """Whether this thread is inside a unit of work, and whether its transaction has begun."""
-
-    running = False
-    begun = False
 
 
 class DAL(pydal.DAL):  # type: ignore[misc]
@@ -47,7 +43,8 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         return object.__new__(cls)  # PyDAL's keeps every DAL alive in its thread
 
     def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
-        self._backend, self._unit, self._db_uid = backend, _Unit(), f"dbservice-{next(numbers)}"
+        self._backend, self._transaction = backend, Transaction()
+        self._db_uid = f"dbservice-{next(numbers)}"
         self._mirrors: dict[str, ServiceTable] = {}
         self._connections: dict[int, Any] = {}
         super().__init__(
@@ -96,6 +93,32 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         key = getattr(key, "__table__", key)  # of a table class
         return self._mirrors[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
 
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo the block, and nothing else of the unit of work, if it raises; what it raises passes on.
+
+            try:
+                with db.savepoint():
+                    db[Users].insert_row({"email": email})
+            except Conflict:
+                ...  # the unit of work goes on
+
+        Savepoints nest. After a deadlock, a lost connection and whatever else ends the whole transaction, the unit of work
+        runs again as a whole, as it does without savepoints."""
+        transaction, execute = self._transaction, self._adapter.execute
+        number = transaction.savepoints = transaction.savepoints + 1
+        execute(f"SAVEPOINT savepoint_{number}")
+        try:
+            yield
+            execute(f"RELEASE SAVEPOINT savepoint_{number}")
+        except BaseException:
+            if transaction.failure is None or not transaction.failure.is_final:
+                transaction.failure = None
+                with contextlib.suppress(Exception):  # which `execute` remembers: then nothing is stored
+                    execute(f"ROLLBACK TO SAVEPOINT savepoint_{number}")
+                    execute(f"RELEASE SAVEPOINT savepoint_{number}")
+            raise
+
     def commit(self) -> None:
         raise RuntimeError("a unit of work commits by returning, and rolls back by raising")
 
@@ -104,24 +127,46 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     # --- for the worker threads
 
     def begin_unit(self) -> None:
-        self._unit.running, self._unit.begun = True, False
+        self._transaction.start()
 
-    def end_unit(self, word: str) -> None:
-        """COMMIT or ROLLBACK what the unit did, if it did anything. Raises the driver's exception."""
-        self._unit.running = False
-        if self._unit.begun:
-            self._unit.begun = False
-            cursor = self._adapter.cursor
-            cursor.execute(word)
-            # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and calls it a success
-            if getattr(cursor, "statusmessage", word) != word:
-                raise RuntimeError(
-                    "the unit of work went on after a statement had failed: nothing was stored"
-                )
+    def commit_unit(self) -> None:
+        """Store what the unit of work did, if it did anything. Raises OutcomeUnknown where nobody can say whether it is
+        stored, what `execute` raises where it is not, and what a unit raises that went on after an error."""
+        transaction = self._transaction
+        transaction.check()
+        transaction.running = False
+        if not transaction.begun:
+            return
+        transaction.begun = False
+        cursor = self._adapter.cursor
+        try:
+            cursor.execute("COMMIT")
+        except BaseException as error:
+            self.drop_connection()
+            if self._backend.classify_error(error) in (ErrorKind.LOST, ErrorKind.TIMEOUT):
+                raise OutcomeUnknown(
+                    "The connection was lost during the commit; the write may have been stored: check before retrying."
+                ) from error
+            self._adapter.raise_problem(error)
+            raise
+        # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and calls it a success
+        if getattr(cursor, "statusmessage", "COMMIT") != "COMMIT":
+            raise RuntimeError("the unit of work went on after a statement had failed: nothing was stored")
+
+    def roll_back_unit(self) -> None:
+        """Undo what the unit of work did. Raises nothing: a connection that cannot roll back is closed."""
+        transaction = self._transaction
+        transaction.running = False
+        if transaction.begun:
+            transaction.begun = False
+            try:
+                self._adapter.cursor.execute("ROLLBACK")
+            except Exception:
+                self.drop_connection()
 
     def drop_connection(self) -> None:
         """Close this thread's connection, in whatever state; the next statement opens a new one."""
-        self._unit.running = self._unit.begun = False
+        self._transaction.begun = False
         connection = self._adapter.held_connection()
         if connection is not None:
             self._adapter.set_connection(None)

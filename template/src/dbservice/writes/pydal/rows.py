@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydal.helpers.classes import RecordUpdater
+from pydal.helpers.classes import RecordOperator, RecordUpdater
 from pydal.objects import LazySet, Row, Rows
 
 
@@ -16,16 +16,16 @@ class RecordUpdate(RecordUpdater):  # type: ignore[misc]
 
 
 class ValueRow(Row):  # type: ignore[misc]
-    """A row that answers its values as they are: PyDAL makes floats of decimals and leaves out what JSON has no word for."""
+    """A row whose values stay as they are: PyDAL's makes floats of decimals and drops what JSON has no type for."""
 
     def as_dict(self, datetime_to_str: bool = False, custom_types: Any = None) -> dict[str, Any]:
+        """The values by field; of a join by table and field, of an expression under `_extra`."""
         if datetime_to_str:
             raise TypeError(_LOSSY)
-        values = {name: value for name, value in dict(self).items() if not callable(value)}
         return {
             name: value.as_dict() if isinstance(value, Row) else value
-            for name, value in values.items()
-            if not isinstance(value, LazySet)
+            for name, value in self.items()
+            if not isinstance(value, RecordOperator | LazySet)
         }
 
     def as_json(self, *_: Any, **__: Any) -> str:

@@ -91,6 +91,11 @@ class ServiceTable(Table):  # type: ignore[misc]
         self._written: dict[str, Any] = {
             column.name: column for column in source.columns if column.name != "id"
         }
+        self._self_references = [
+            self._field_of[column.name]
+            for column in source.columns
+            if column.nullable and any(key.column.table is source for key in column.foreign_keys)
+        ]
         self._columns = ",".join(self._field_of[name]._rname for name in self._written)
 
     def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
