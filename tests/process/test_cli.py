@@ -148,7 +148,7 @@ def test_nobody_answering_is_one_line(cli_service: CliService, run: Here, comman
     assert (code, out) == (1, "")
     waiting, last = logged(err)
     assert waiting.startswith("warning dbservice.startup: waiting for ") and "1 more attempts" in waiting
-    assert re.fullmatch(rf"demo: Nobody answers at \S+:{port}/\S+ after 2 attempts: .+", last)
+    assert re.fullmatch(rf"demo: Cannot use \S+:{port}/\S+ after 2 attempts: .+", last)
 
 
 # --- migrate, revision, check-migrations

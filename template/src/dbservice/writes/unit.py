@@ -114,7 +114,7 @@ def _translate_error(db: DAL, error: BaseException) -> BaseException:
             )
         case ErrorKind.TIMEOUT:
             return Unavailable("The database took too long; nothing was stored.")
-        case ErrorKind.STARTING | ErrorKind.DENIED | ErrorKind.MISSING:
+        case ErrorKind.STARTING | ErrorKind.NO_SLOTS | ErrorKind.DENIED | ErrorKind.MISSING:
             db.drop_connection()
             return Unavailable("The database cannot be reached; nothing was stored.")
     return error
