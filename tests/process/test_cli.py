@@ -122,7 +122,7 @@ def test_a_server_that_does_not_answer_is_one_line(
     assert (code, out) == (1, "")
     waiting, last = logged(err)
     assert waiting.startswith("warning dbservice.startup: waiting for ") and "1 more attempts" in waiting
-    assert re.fullmatch(rf"demo: Nobody answers at \S+:{port}/\S+ after 2 attempts: .+", last)
+    assert re.fullmatch(rf"demo: Cannot use \S+:{port}/\S+ after 2 attempts: .+", last)
 
 
 # --- migrate, revision, check-migrations

@@ -45,7 +45,7 @@ def test_a_start_without_a_database_is_given_up_after_the_last_retry(
         assert process.wait() == 1
         *waiting, last = process.said()
     assert len(waiting) == 2 and all("waiting for" in line for line in waiting)
-    assert last.startswith("sample: Nobody answers at ") and "after 3 attempts" in last
+    assert last.startswith("sample: Cannot use ") and "after 3 attempts" in last
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
@@ -86,7 +86,7 @@ def test_a_start_without_a_replica_is_given_up_after_the_last_retry(
     with Process(tmp_path, environ) as process:
         assert process.wait() == 1
         last = process.said()[-1]
-    assert last.startswith("sample: Nobody answers at ") and f":{port}/" in last
+    assert last.startswith("sample: Cannot use ") and f":{port}/" in last
     assert "Connection refused" in last
 
 

@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dbservice.backends import Backend, backend_for
 from dbservice.reads import ReadPool
 from dbservice.settings import Settings
-from dbservice.startup import sentence
 from dbservice.testing import plugin, servers
 
 from ..faults import slow, until
@@ -74,7 +73,7 @@ def trusting(settings: Settings, mode: str, ca: Path | None = None, host: str | 
 async def assert_refused(engine: Backend, library: Library, *words: str) -> None:
     with pytest.raises(Exception) as raised:
         await library(engine, "SELECT 1")
-    said = sentence(engine, raised.value)
+    said = engine.explain(raised.value)
     assert "\n" not in said
     assert any(word in said.lower() for word in words), said
 

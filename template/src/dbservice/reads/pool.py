@@ -181,7 +181,7 @@ class ReadPool:
         match self.backend.classify_error(error):
             case ErrorKind.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY:
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_PRIVILEGE:
                 return error
             case kind:
                 logger.warning("read failed: %s (%s)", kind.value, type(error).__name__)

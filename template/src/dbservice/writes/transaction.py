@@ -85,6 +85,7 @@ _DISCONNECTED = {
     ErrorKind.LOST,
     ErrorKind.READ_ONLY,  # a new connection may lead to the server that took over
     ErrorKind.STARTING,
+    ErrorKind.NO_SLOTS,
     ErrorKind.DENIED,
     ErrorKind.MISSING,
 }
@@ -95,6 +96,7 @@ _UNAVAILABLE = {
     ErrorKind.READ_ONLY: "The database takes no writes now; nothing was stored.",
     ErrorKind.TIMEOUT: "The database took too long; nothing was stored.",
     ErrorKind.STARTING: "The database cannot be reached; nothing was stored.",
+    ErrorKind.NO_SLOTS: "The database cannot be reached; nothing was stored.",
     ErrorKind.DENIED: "The database cannot be reached; nothing was stored.",
     ErrorKind.MISSING: "The database cannot be reached; nothing was stored.",
 }

@@ -36,9 +36,9 @@ _ERROR_KINDS = {
     ER.DBACCESS_DENIED_ERROR: ErrorKind.MISSING,  # what an account that may not see every database is told
     1698: ErrorKind.DENIED,
     ER.BAD_DB_ERROR: ErrorKind.MISSING,
-    ER.CON_COUNT_ERROR: ErrorKind.STARTING,
-    1203: ErrorKind.STARTING,  # the account has as many connections as it may have
-    1226: ErrorKind.STARTING,
+    ER.CON_COUNT_ERROR: ErrorKind.NO_SLOTS,
+    1203: ErrorKind.NO_SLOTS,  # the account has as many connections as it may have
+    1226: ErrorKind.NO_SLOTS,
     1180: ErrorKind.LOST,  # an error in the middle of COMMIT: nobody can say whether it is stored
     1047: ErrorKind.LOST,  # a Galera node that is not in the cluster
     1053: ErrorKind.LOST,  # server shutdown in progress
