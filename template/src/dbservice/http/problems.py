@@ -63,7 +63,8 @@ def install(app: FastAPI) -> None:
     async def problem(request: Request, error: ServiceError) -> Response:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         status, title = _status_of(error)
-        return problem_response(status, error.detail, title=title, errors=error.errors, headers=headers)
+        detail = f"{error.detail}." if isinstance(error, BadValue) else error.detail
+        return problem_response(status, detail, title=title, errors=error.errors, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -17,6 +17,7 @@ from databases import Database
 from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, NotFound, Unavailable
 from ..models import Page, Row
+from .portability import check_row_count
 from .query import Query
 
 R = TypeVar("R", bound=Row)
@@ -92,6 +93,10 @@ class ReadPool:
     async def page(self, query: Query[R], *, limit: int, **values: Any) -> Page[R]:
         """A page of `limit` rows of a query whose parameter `limit` bounds it and whose first column is the key it is
         ordered by; `next` is the key to go on after, or None at the end."""
+        try:
+            limit = check_row_count(limit, least=1)
+        except ValueError as error:
+            raise BadValue("limit", str(error)) from None
         rows = await self.all(query, limit=limit + 1, **values)
         if len(rows) <= limit:
             return Page(rows, None)

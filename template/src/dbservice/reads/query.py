@@ -9,7 +9,7 @@ from ..backends.interface import Backend, Convert
 from ..errors import BadValue
 from ..models import Row
 from ..types import BigInteger, ColumnType, Integer
-from .portability import check_portable
+from .portability import check_portable, check_row_count, check_values, row_count_parameters
 
 R = TypeVar("R", bound=Row)
 Encoder = tuple[str, Any, Callable[[Any], Any] | None, Callable[[Any], Any] | None]
@@ -24,7 +24,8 @@ class Query(Generic[R]):
             raise TypeError(
                 f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}"
             )
-        check_portable(statement)
+        check_portable(statement)  # first: what the programmer did wrong is no client's fault
+        check_values(statement)
         self.row, self.statement = row, statement
         self._compiled: dict[str, _Compiled] = {}
 
@@ -37,7 +38,11 @@ class Query(Generic[R]):
 def query(row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> Query[R]:
     """A read that routes run: `statement` selects the columns of `row`, in its order; parameters are `bindparam`s.
 
-    Raises TypeError where the columns differ, or where the engines would not compute the statement alike."""
+    Raises TypeError where the columns differ, or where the engines would not compute the statement alike: what the
+    programmer did wrong, whatever a client sends (types that do not mix, a function that is not the same everywhere, a value
+    whose type is not known). Raises BadValue, which a client reads as 422, for a value in the statement that its column,
+    LIMIT or OFFSET cannot take, as the read raises it for a parameter's. SQLAlchemy itself turns what `.limit()` and
+    `.offset()` are given into a whole number (1 of "1" and of 1.5): a `bindparam` refuses that."""
     return Query(row, statement)
 
 
@@ -48,6 +53,7 @@ class _Compiled:
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
         self._encoders: list[Encoder] = []
         self.names = set()
+        row_counts = row_count_parameters(statement)
         for name in compiled.positiontup or ():
             bind = compiled.binds[name]
             if bind.expanding:
@@ -57,6 +63,8 @@ class _Compiled:
             column_type = bind.type if isinstance(bind.type, ColumnType) else None
             encode = backend.codec.to_driver(column_type) if column_type else None
             check = column_type.parameter if column_type else None
+            if bind.key in row_counts:
+                check, encode = check_row_count, None
             self._encoders.append((bind.key, bind.effective_value, check, encode))
         decoders = ((i, _decoder(column, backend)) for i, column in enumerate(statement.selected_columns))
         self._decoders = [(i, decode) for i, decode in decoders if decode is not None]
@@ -68,7 +76,7 @@ class _Compiled:
         arguments = []
         for key, fixed, check, encode in self._encoders:
             value = values.get(key, fixed)
-            if check is not None and value is not None:
+            if check is not None and (value is not None or check is check_row_count):
                 try:
                     value = check(value)  # MySQL would take 0 for equal to almost every string
                 except ValueError as error:
