@@ -36,14 +36,15 @@ def create_app(
         # looked up for every request, whether anybody traces or not
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.limits = limits
     problems.install(app)
     for router in [*routers, health.router]:
         ours = [route for route in router.routes if isinstance(route, Route)]
-        if len(ours) < len(router.routes):
+        if len(ours) == len(router.routes):
+            for route in ours:
+                route.mount(app, limits)
+        else:  # FastAPI keeps the order of the routes; ours find the limits in the application
             app.include_router(router, max_body_size=limits.body)
-            continue
-        for route in ours:
-            route.mount(app, limits)
 
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:

@@ -1,5 +1,6 @@
 """Routers for a service's resources: plain FastAPI, whose rows go out as bytes."""
 
+import copy
 import typing
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -16,8 +17,6 @@ from .pools import inject_pools
 
 class Route(APIRoute):
     """A route whose endpoint may answer a `Row`, a list of rows or a `Page`: encoded at once, documented as what it is."""
-
-    limits = Limits()
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         answer = typing.get_type_hints(endpoint).get("return")
@@ -45,23 +44,32 @@ class Route(APIRoute):
         super().__init__(path, endpoint, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self._handler(None)  # for wherever FastAPI includes the route
+
+    def mount(self, app: FastAPI, limits: Limits) -> None:
+        """Put a copy of the route straight into the application: FastAPI searches an included router twice for each
+        request."""
+        route = copy.copy(self)  # another service may have the same router
+        route.dependency_overrides_provider = app
+        route.app = request_response(route._handler(limits))
+        app.router.routes.append(route)
+
+    def _handler(self, limits: Limits | None) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request within `limits`; without them, within those of the application that is asked."""
         handler = super().get_route_handler()
         if not (self.methods or set()) - {"GET", "HEAD"}:
             return handler
 
         async def with_exact_json(request: Request) -> Response:
-            return await handler(JSONRequest(request.scope, request.receive, self.limits))
+            within = getattr(request.app.state, "limits", _DEFAULT_LIMITS) if limits is None else limits
+            return await handler(JSONRequest(request.scope, request.receive, within))
 
         return with_exact_json
-
-    def mount(self, app: FastAPI, limits: Limits) -> None:
-        """Put the route straight into the application: FastAPI searches an included router twice for each request."""
-        self.limits = limits
-        self.dependency_overrides_provider = app
-        self.app = request_response(self.get_route_handler())
-        app.router.routes.append(self)
 
 
 def Router(name: str, **options: Any) -> APIRouter:
     """The router of the resource `name`: `/v1/<name>`."""
     return APIRouter(prefix=f"/v1/{name}", tags=[name], route_class=Route, **options)
+
+
+_DEFAULT_LIMITS = Limits()
