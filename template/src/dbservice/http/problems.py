@@ -4,13 +4,13 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
+from .encoding import encode
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def problem_response(
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
-    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
+    return Response(encode(body), status, headers, "application/problem+json")
 
 
 def install(app: FastAPI) -> None:

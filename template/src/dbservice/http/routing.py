@@ -6,11 +6,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.routing import APIRoute, request_response
 
 from ..limits import Limits
 from .bodies import JSONRequest
-from .encoding import encode_result
+from .encoding import encode_rows, encode_untyped
 from .openapi import problems, response_model
 from .pools import inject_pools
 
@@ -19,14 +20,17 @@ class Route(APIRoute):
     """A route whose endpoint may answer a `Row`, a list of rows or a `Page`: encoded at once, documented as what it is."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        answer = typing.get_type_hints(endpoint).get("return")
-        endpoint = inject_pools(endpoint)
+        answer = _answer_type(endpoint, options)
         model = response_model(answer)
+        status = options.get("status_code")
+        endpoint = inject_pools(endpoint)
         if model is not None:
             options["response_model"] = model
-            endpoint = encode_result(endpoint, options.get("status_code") or 200, path)
-        elif options.get("status_code") == 204:
+            endpoint = encode_rows(endpoint, status or 200, path)
+        elif status == 204:
             options["response_class"] = Response  # without content it has no type either
+        elif answer is _UNKNOWN and isinstance(options.get("response_class"), DefaultPlaceholder | None):
+            endpoint = encode_untyped(endpoint)
         methods = set(options.get("methods") or {"GET"})
         statuses = [422, 503]
         if methods & {"POST", "PATCH", "PUT"}:
@@ -36,7 +40,7 @@ class Route(APIRoute):
         if "{" in path:
             statuses.append(404)
         documented = problems(*sorted(statuses))
-        if options.get("status_code") == 201:
+        if status == 201:
             documented[201] = {
                 "headers": {"Location": {"schema": {"type": "string"}, "description": "The new row."}}
             }
@@ -73,3 +77,12 @@ def Router(name: str, **options: Any) -> APIRouter:
 
 
 _DEFAULT_LIMITS = Limits()
+_UNKNOWN = object()
+
+
+def _answer_type(endpoint: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """What the endpoint answers, by `response_model=` or its annotation; _UNKNOWN where neither says."""
+    model = options.get("response_model")
+    if isinstance(model, DefaultPlaceholder | None):
+        model = typing.get_type_hints(endpoint).get("return", _UNKNOWN)
+    return model

@@ -1,6 +1,7 @@
 """A SELECT that routes run: checked once, compiled once per backend."""
 
 from collections.abc import Callable, Sequence
+from itertools import starmap
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -46,6 +47,12 @@ def query(row: type[R], statement: sa.Select[*tuple[Any, ...]]) -> Query[R]:
     return Query(row, statement)
 
 
+class Rows(list[R]):
+    """The rows that a query answered: whoever writes them out may rely on their values being those of their columns."""
+
+    __slots__ = ()
+
+
 class _Compiled:
     def __init__(self, statement: sa.Select[*tuple[Any, ...]], backend: Backend) -> None:
         compiled = statement.compile(dialect=backend.dialect())
@@ -86,10 +93,10 @@ class _Compiled:
             arguments.append(value)
         return arguments
 
-    def rows(self, row: type[R], records: Sequence[Sequence[Any]]) -> list[R]:
+    def rows(self, row: type[R], records: Sequence[Sequence[Any]]) -> Rows[R]:
         if not self._decoders:
-            return [row(*record) for record in records]
-        answer = []
+            return Rows(starmap(row, records))
+        answer: Rows[R] = Rows()
         for record in records:
             values = list(record)
             for i, decode in self._decoders:
