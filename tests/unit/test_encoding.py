@@ -5,22 +5,20 @@ import enum
 import json
 import uuid
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
-import sqlalchemy as sa
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import Response
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
-from dbservice import Page, Row, Service
+from dbservice import Page, Row
 from dbservice.http import Router
 from dbservice.http.encoding import encode, in_utc
 from dbservice.reads import Rows
 
+from ..asgi import application, client_of
 from ..sample_service import values
 from ..subclass_values import SUBCLASSES
 
@@ -73,17 +71,6 @@ class Timed(Row):
 
 class ValuesRow(Row, table=values):
     """A row of a table."""
-
-
-def application(*routers: APIRouter) -> FastAPI:
-    service = Service("demo", sa.MetaData(), routers, root=Path("/nonexistent"))
-    service.app.state.running = None
-    return service.app
-
-
-def client_of(app: FastAPI) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://service")
 
 
 async def answered(result: Any, annotation: Any = None, **options: Any) -> Any:

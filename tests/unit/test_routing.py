@@ -3,34 +3,20 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from dbservice import Limits, Reads, Service, Writes
+from dbservice import Limits, Reads, Writes
 from dbservice.http import Router
 
+from ..asgi import application, client_of
 from ..assertions import problem
 
 JSON = {"content-type": "application/json"}
-
-
-def application(*routers: APIRouter, **limits: Any) -> FastAPI:
-    """The application of a service without tables, which has not been started: its routes use no database."""
-    service = Service("demo", sa.MetaData(), routers, limits=Limits(**limits), root=Path("/nonexistent"))
-    service.app.state.running = None
-    return service.app
-
-
-def client_of(app: Any, **options: Any) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False, **options)
-    return httpx.AsyncClient(transport=transport, base_url="http://service")
 
 
 # --- limits

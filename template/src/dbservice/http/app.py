@@ -10,9 +10,10 @@ from starlette.types import ASGIApp
 
 from ..limits import Limits
 from . import health, problems
+from .locations import find_locations
 from .metrics import MetricsMiddleware
 from .middleware import ErrorMiddleware
-from .openapi import restore_integer_limits, use_problems
+from .openapi import document_locations, restore_integer_limits, use_problems
 from .routing import Route
 
 
@@ -45,11 +46,14 @@ def create_app(
                 route.mount(app, limits)
         else:  # FastAPI keeps the order of the routes; ours find the limits in the application
             app.include_router(router, max_body_size=limits.body)
+    locations = find_locations(app)
+    app.state.locations = {each.endpoint: each.attributes for each in locations}
 
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
             schema = get_openapi(title=title, version=version, description=description, routes=app.routes)
             use_problems(schema)
+            document_locations(schema, locations)
             restore_integer_limits(schema)
             app.openapi_schema = schema
         return app.openapi_schema

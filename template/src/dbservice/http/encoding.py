@@ -46,19 +46,21 @@ def to_builtins(value: Any) -> Any:
     return msgspec.to_builtins(in_utc(value), enc_hook=_builtin, str_keys=True)
 
 
-def encode_rows(endpoint: Callable[..., Any], status: int, path: str) -> Callable[..., Any]:
+def encode_rows(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
     """`endpoint`, whose rows, lists of rows and pages become a response of `status` at once; FastAPI validates them no
     more. What else it answers stays as it is."""
-    locate = status == 201 and "{" not in path
     parameters = inspect.signature(endpoint, eval_str=True).parameters.values()
     # by which FastAPI lets an endpoint set the status and headers of its answer
     response_name = next((each.name for each in parameters if each.annotation is Response), "")
 
+    kind = CreatedResponse if status == 201 else Response
+
     def respond(result: Any, arguments: dict[str, Any]) -> Any:
         if not isinstance(result, Row | Page | list):  # as None is, of an endpoint that may answer it
             return result
-        headers = {"Location": f"{path}/{result.id}"} if locate and isinstance(result, Row) else None
-        response = Response(encode(in_utc(result)), status, headers, "application/json")
+        response = kind(encode(in_utc(result)), status, None, "application/json")
+        if isinstance(response, CreatedResponse):
+            response.row = result
         if response_name:
             given = arguments[response_name]
             response.status_code = given.status_code or status
@@ -66,6 +68,12 @@ def encode_rows(endpoint: Callable[..., Any], status: int, path: str) -> Callabl
         return response
 
     return _after(endpoint, respond)
+
+
+class CreatedResponse(Response):
+    """A response of status 201, and what it holds."""
+
+    row: Any
 
 
 def encode_untyped(endpoint: Callable[..., Any]) -> Callable[..., Any]:

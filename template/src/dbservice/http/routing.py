@@ -10,9 +10,11 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.routing import APIRoute, request_response
 
 from ..limits import Limits
+from ..models import Row
 from .bodies import JSONRequest
-from .encoding import encode_rows, encode_untyped
-from .openapi import problems, response_model
+from .encoding import CreatedResponse, encode_rows, encode_untyped
+from .locations import add_location
+from .openapi import problems, response_model, row_type
 from .pools import inject_pools
 
 
@@ -20,13 +22,13 @@ class Route(APIRoute):
     """A route whose endpoint may answer a `Row`, a list of rows or a `Page`: encoded at once, documented as what it is."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        answer = _answer_type(endpoint, options)
+        self.answer = answer = _answer_type(endpoint, options)
         model = response_model(answer)
         status = options.get("status_code")
         endpoint = inject_pools(endpoint)
         if model is not None:
             options["response_model"] = model
-            endpoint = encode_rows(endpoint, status or 200, path)
+            endpoint = encode_rows(endpoint, status or 200)
         elif status == 204:
             options["response_class"] = Response  # without content it has no type either
         elif answer is _UNKNOWN and isinstance(options.get("response_class"), DefaultPlaceholder | None):
@@ -40,12 +42,13 @@ class Route(APIRoute):
         if "{" in path:
             statuses.append(404)
         documented = problems(*sorted(statuses))
-        if status == 201:
-            documented[201] = {
-                "headers": {"Location": {"schema": {"type": "string"}, "description": "The new row."}}
-            }
         options["responses"] = documented | (options.get("responses") or {})
         super().__init__(path, endpoint, **options)
+
+    @property
+    def creates(self) -> type[Row] | None:
+        """The row that a request to this route creates."""
+        return row_type(self.answer) if self.status_code == 201 and "POST" in (self.methods or ()) else None
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         return self._handler(None)  # for wherever FastAPI includes the route
@@ -66,13 +69,19 @@ class Route(APIRoute):
 
         async def with_exact_json(request: Request) -> Response:
             within = getattr(request.app.state, "limits", _DEFAULT_LIMITS) if limits is None else limits
-            return await handler(JSONRequest(request.scope, request.receive, within))
+            response = await handler(JSONRequest(request.scope, request.receive, within))
+            if isinstance(response, CreatedResponse):
+                add_location(request, response, self.endpoint)
+            return response
 
         return with_exact_json
 
 
 def Router(name: str, **options: Any) -> APIRouter:
-    """The router of the resource `name`: `/v1/<name>`."""
+    """The router of the resource `name`: `/v1/<name>`.
+
+    A POST with `status_code=201` that answers a row also answers `Location`, where a GET of one row lies behind its path
+    (`/v1/<name>/{id}`, or `/{email}` for a row with that column)."""
     return APIRouter(prefix=f"/v1/{name}", tags=[name], route_class=Route, **options)
 
 
