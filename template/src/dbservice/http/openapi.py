@@ -5,10 +5,12 @@ import types
 import typing
 from typing import Any
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, GetJsonSchemaHandler, create_model
+from pydantic_core import core_schema
 
 from ..models import Page, Row
 from ..types import INT64
+from .encoding import to_builtins
 from .locations import Location
 
 _DESCRIPTIONS = {
@@ -73,6 +75,21 @@ def response_model(answer: Any) -> Any:
         return _page_model(row)
     model: Any = _row_model(row)
     return {None: model, list: list[model]}.get(kind)
+
+
+def row_core_schema(row: type[Row]) -> core_schema.CoreSchema:
+    """How pydantic treats a row in a model: it stays as it is, and its JSON is that of a route that answers it."""
+    written = core_schema.plain_serializer_function_ser_schema(to_builtins, when_used="json")
+    documented: Any = _row_model(row).__pydantic_core_schema__
+    documented = documented.get("schema") if documented["type"] == "definitions" else documented
+    # under the name of the row's model, so that the document has one schema for both
+    reference = documented.get("ref") or documented.get("schema_ref")
+    return core_schema.is_instance_schema(row, ref=reference, serialization=written)
+
+
+def row_json_schema(row: type[Row], handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """The JSON Schema of a row in a model: the one of a route that answers it."""
+    return handler(_row_model(row).__pydantic_core_schema__)
 
 
 def row_type(answer: Any) -> type[Row] | None:
