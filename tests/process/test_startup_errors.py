@@ -23,7 +23,7 @@ from dbservice.testing.servers.room import Room
 from ..faults import wait_until
 from ..programs import needed_program
 from ..sample_service import client_of, sample_database, started
-from .service_process import environ_of, free_port
+from .service_process import environ_of
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def bouncer(postgresql: Server) -> Iterator[Settings]:
     room = Room("pgbouncer", users=("postgres",), end=signal.SIGTERM)
     try:
         with sample_database(postgresql) as settings:
-            users, ini, port = room.folder / "users", room.folder / "ini", free_port()
+            users, ini, port = room.folder / "users", room.folder / "ini", servers.free_port()
             users.write_text(f'"{settings.db_user}" "{settings.db_pass.get_secret_value()}"\n')
             ini.write_text(
                 f"[databases]\n{settings.db_name} = host={settings.db_host} port={settings.db_port}\n"
