@@ -133,7 +133,7 @@ async def test_what_would_alter_values_is_refused_in_joins_too(running: Running)
             rows.as_json,
             rows.first().as_json,
         ):
-            with pytest.raises(TypeError, match="alters decimals and times"):
+            with pytest.raises(TypeError, match="alter decimals and times"):
                 alter()
 
     await running.writes.run(convert)

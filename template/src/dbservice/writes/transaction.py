@@ -1,4 +1,4 @@
-"""The transaction of a unit of work: its state, and what the driver's exceptions mean to it."""
+"""The transaction of a unit of work: its state, and what the exceptions of the driver mean to it."""
 
 import logging
 import threading
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 class Failure(NamedTuple):
-    """A statement has failed, and the transaction takes no other until a savepoint is rolled back to."""
+    """The error after which a transaction takes no statement until a savepoint is rolled back to."""
 
     kind: ErrorKind
     driver_error: str
     """The name of the driver's exception."""
     make_problem: Callable[[], ServiceError] | None
-    """Makes the error that a unit of work is told; None where the driver's own says it. Exceptions are made when they are
-    raised, and never kept: each would keep the variables of the unit of work."""
+    """Makes the exception for the unit of work; None where it is the driver's. No exception is kept, since its traceback
+    would keep the unit's variables alive."""
 
     @property
     def is_retryable(self) -> bool:
@@ -36,11 +36,11 @@ class Failure(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Whether the whole transaction is gone, and no savepoint brings it back."""
+        """Whether the whole transaction was rolled back, savepoints included."""
         return self.is_disconnected or self.kind is ErrorKind.RETRY
 
     def refusal(self) -> Exception:
-        """What every later statement raises, and the commit."""
+        """What later statements and the commit raise."""
         problem = self.make_problem() if self.make_problem else None
         if problem and self.is_final:
             return problem
@@ -59,7 +59,7 @@ class Transaction(threading.local):
     begun = False
     """Whether it has sent a statement."""
     failure: Failure | None = None
-    """The error of a statement, whatever the unit of work made of it."""
+    """The error of a statement, even if the unit of work caught it."""
     savepoints = 0
     """How many the unit of work has set."""
 
@@ -74,8 +74,7 @@ class Transaction(threading.local):
             raise self.failure.refusal()
 
     def fail(self, backend: Backend, error: BaseException, table: sa.Table | None = None) -> Failure:
-        """Remember that `error`, which the driver raised, has ended the transaction. `table` is the one that an INSERT was
-        for."""
+        """Remember that the driver raised `error`; `table` is that of a failed INSERT."""
         kind = backend.classify_error(error)
         self.failure = Failure(kind, type(error).__name__, _problem(backend, kind, error, table))
         return self.failure

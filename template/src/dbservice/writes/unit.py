@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class Job(Protocol):
-    """What a thread must know of the unit of work that it runs."""
+    """A submitted unit of work."""
 
     function: Callable[..., Any]
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -21,8 +21,8 @@ class Job(Protocol):
 
 
 def run_unit(db: DAL, job: Job) -> Any:
-    """Run the job's function as one unit of work and return what it returns; run it again, whatever it raised, as long
-    as the database says that its transaction was rolled back or its connection lost."""
+    """Run the job's function as one unit of work, and return what it returns. Retry it, whatever it raised, when the
+    database rolled its transaction back or the connection was lost."""
     attempt, reconnected = 1, False
     while True:
         try:
@@ -31,10 +31,10 @@ def run_unit(db: DAL, job: Job) -> Any:
             failure = db._transaction.failure
             if failure is None or not failure.is_retryable or job.abandoned:
                 raise
-            # a connection is given one second chance: it may have died long before, unused
+            # once: an idle connection may have been lost long before
             if attempt >= db._backend.limits.attempts or (failure.is_disconnected and reconnected):
                 raise
-        logger.info("unit of work tried again: %s", failure.kind.value)
+        logger.info("retrying a unit of work: %s", failure.kind.value)
         reconnected = failure.is_disconnected
         if not reconnected:
             time.sleep(random.uniform(0, 0.01 * 2**attempt))
@@ -52,7 +52,7 @@ def _attempt(db: DAL, job: Job) -> Any:
         db.commit_unit()
     except BaseException as error:
         db.roll_back_unit()
-        if isinstance(error, StopIteration):  # which no future takes
+        if isinstance(error, StopIteration):  # a future does not accept it
             raise RuntimeError("the unit of work raised StopIteration") from error
         raise
     return result
