@@ -3,15 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI, Request, WebSocket
+from fastapi import APIRouter, FastAPI, Query, Request, WebSocket
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from dbservice import Limits, Reads, Writes
-from dbservice.http import Router
+from dbservice.http import PageSize, Router
+from dbservice.http.parameters import MAX_PAGE_SIZE
 
 from ..asgi import application, client_of
 from ..assertions import problem
@@ -175,3 +176,23 @@ async def test_an_endpoint_may_take_its_pools_and_the_request() -> None:
         expected = ["the writes", "a", "/v1/things/a", "the reads", 2]
         assert (await client.get("/v1/things/a?size=2")).json() == expected
         assert (await client.post("/v1/things/in-a-thread")).json() == ["POST", "the writes"]
+
+
+async def test_a_route_may_have_pages_of_its_own_size() -> None:
+    router = Router("things")
+
+    @router.get("/usual")
+    async def usual(limit: PageSize = 50) -> int:
+        return limit
+
+    @router.get("/large")
+    async def large(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> int:
+        return limit
+
+    async with client_of(application(router)) as client:
+        for path, most in (("usual", MAX_PAGE_SIZE), ("large", 1000)):
+            assert (await client.get(f"/v1/things/{path}?limit={most}")).json() == most
+            errors = problem(await client.get(f"/v1/things/{path}?limit={most + 1}"), 422)["errors"]
+            assert errors == [{"field": "limit", "message": f"must be at most {most}"}]
+    with pytest.raises(TypeError, match="page"):
+        Limits(page=1000)  # type: ignore[call-arg]
