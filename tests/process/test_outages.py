@@ -9,7 +9,7 @@ from dbservice.testing.servers import Server
 
 from ..faults import sessions, wait_until
 from ..sample_service import sample_database
-from .service_process import Load, Process, environ_of, metric
+from .service_process import TIGHT, Load, Process, environ_of, metric
 
 
 async def test_the_database_starts_late_stops_and_is_killed_under_a_running_service(
@@ -18,7 +18,7 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
     with sample_database(own_server) as settings:
         own_server.stop()
         environ = environ_of(settings, DB_MAX_RETRIES="10000", DB_RETRY_DELAY="0.1")
-        with Process(tmp_path, environ) as process:
+        with Process(tmp_path, environ, limits=TIGHT) as process:
             wait_until(lambda: any("waiting for" in line for line in process.said()))
             await asyncio.to_thread(own_server.start)
             async with process.client() as client:
@@ -49,7 +49,10 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
 async def test_no_request_waits_longer_than_a_limit_for_a_database_that_hangs(
     own_server: Server, tmp_path: Path
 ) -> None:
-    with sample_database(own_server) as settings, Process(tmp_path, environ_of(settings)) as process:
+    with (
+        sample_database(own_server) as settings,
+        Process(tmp_path, environ_of(settings), limits=TIGHT) as process,
+    ):
         async with process.client() as client:
             await process.becomes(200, client)
             load = Load(client)

@@ -11,7 +11,7 @@ from dbservice.settings import Settings
 
 from ..faults import until
 from ..sample_service import stored_emails
-from .service_process import PATIENT, Load, Process, environ_of, metric
+from .service_process import Load, Process, environ_of, metric
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
@@ -22,7 +22,7 @@ async def test_it_finishes_what_is_in_flight_and_ends(
     writes = (
         1 if migrated.db_type == "sqlite" else 2
     )  # the threads that write: what waits behind them is not begun
-    with Process(tmp_path, environ, limits=PATIENT) as process:
+    with Process(tmp_path, environ) as process:
         async with process.client() as client:
             await process.becomes(200, client)
             load = Load(client)
@@ -48,7 +48,7 @@ async def test_it_finishes_what_is_in_flight_and_ends(
 
 
 async def test_clients_that_disconnect_leave_no_connection_in_use(migrated: Settings, tmp_path: Path) -> None:
-    with Process(tmp_path, environ_of(migrated), limits={**PATIENT, "statement": 2.0}) as process:
+    with Process(tmp_path, environ_of(migrated), limits={"statement": 2.0}) as process:
         async with process.client() as client:
             await process.becomes(200, client)
             for path in ("/v1/slow/read", "/v1/users") * 15:

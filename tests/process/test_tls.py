@@ -41,7 +41,7 @@ async def by_databases(engine: Backend, sql: str) -> Any:
 
 async def by_the_driver_of_pydal(engine: Backend, sql: str) -> Any:
     def ask() -> Any:
-        connection = engine.connect(statement_timeout=5)
+        connection = engine.connect(statement_timeout=60)
         cursor = connection.cursor()
         cursor.execute(sql)
         answer = cursor.fetchone()[0]

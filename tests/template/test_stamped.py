@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import httpx
 import pytest
 import yaml
 
+from dbservice.testing import servers
 from dbservice.testing.plugin import fresh_database
 
 ROOT = Path(__file__).parents[2]
@@ -85,9 +85,7 @@ def make(folder: Path, *targets: str) -> str:
 @contextmanager
 def served(folder: Path, **settings: str) -> Iterator[str]:
     """The URL of the service that `make run` serves; at the end it has stopped cleanly on SIGTERM."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(servers.free_port())
     command = ["make", "--no-print-directory", "run"]
     process = subprocess.Popen(
         command, cwd=folder, env=environment(PORT=port, **settings), start_new_session=True
@@ -106,7 +104,7 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
