@@ -75,7 +75,7 @@ ITEM = ItemRow(
     | {"id": 1, "user_id": 2, "class_": "x", "created_at": NOW, "updated_at": BERLIN}
 )
 VALUES = ValuesRow(
-    **dict.fromkeys(ValuesRow.columns())
+    **dict.fromkeys(ValuesRow.__struct_fields__)
     | {"id": 1, "binary": b"\0\xff", "uuid": uuid.UUID(int=5), "time": dt.time(1, 2), "timestamp": BERLIN}
     | {"created_at": NOW, "updated_at": NOW}
     | {"long_decimal": values.c.long_decimal.type.check(Decimal("1E-8"))}  # type: ignore[attr-defined]
