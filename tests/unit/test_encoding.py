@@ -102,7 +102,7 @@ async def answered(result: Any, annotation: Any = None, **options: Any) -> Any:
 
 @pytest.mark.parametrize("time", TIMES, ids=lambda time: f"{type(time).__name__} {time.tzinfo!s:.20}")
 async def test_every_time_is_answered_in_utc(time: dt.datetime) -> None:
-    table_row = ValuesRow(**dict.fromkeys(ValuesRow.columns()) | {"timestamp": time, "created_at": time})
+    table_row = ValuesRow(**dict.fromkeys(ValuesRow.__struct_fields__) | {"timestamp": time, "created_at": time})
     for row in (Any_(time), Any_([time, {"at": time}, (time,)]), Timed(time), Timed(time, time), table_row):
         for result, kind in (
             (row, type(row)),
@@ -182,7 +182,7 @@ async def test_a_subclass_is_answered_as_its_plain_type_is(plain: Any, special: 
 @pytest.mark.parametrize(("column", "value", "held"), SUBCLASSES)
 def test_what_a_column_takes_is_answered_as_what_it_holds(column: str, value: Any, held: Any) -> None:
     try:
-        row = ValuesRow(**dict.fromkeys(ValuesRow.columns()) | {column: value})
+        row = ValuesRow(**dict.fromkeys(ValuesRow.__struct_fields__) | {attribute(column): value})
         text = encode(in_utc(row))
     except ValueError as error:
         assert "microsecond" in str(error)
@@ -191,7 +191,7 @@ def test_what_a_column_takes_is_answered_as_what_it_holds(column: str, value: An
         assert Decimal(json.loads(text)[column]) == held
     else:
         assert json.loads(text) == json.loads(
-            encode(ValuesRow(**dict.fromkeys(ValuesRow.columns()) | {column: held}))
+            encode(ValuesRow(**dict.fromkeys(ValuesRow.__struct_fields__) | {attribute(column): held}))
         )
 
 
