@@ -19,7 +19,7 @@ from dbservice.http.encoding import encode, in_utc
 from dbservice.reads import Rows
 
 from ..asgi import application, client_of
-from ..sample_service import Values
+from ..sample_service import Values, attribute
 from ..subclass_values import SUBCLASSES
 
 BERLIN = ZoneInfo("Europe/Berlin")
