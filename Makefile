@@ -30,8 +30,8 @@ check: .venv ## check layout, lint and types
 format: .venv ## put the layout right, and what lint can mend
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
-bench: .venv ## measure the service beside hand-written ones
-	@bench/bench
+bench: .venv ## compare the service with hand-written ones (ARGS=--strict fails if a gate fails)
+	@bench/bench $(ARGS)
 
 clean: ## remove what was made here
 	@rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis

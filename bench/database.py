@@ -1,4 +1,4 @@
-"""The PostgreSQL that every server of one run shares, and the 10,000 rows in each of its two databases."""
+"""The PostgreSQL server that all servers of a run use, and the 10,000 rows in each of its two databases."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ CREATE = """
         created_at timestamptz NOT NULL DEFAULT now())
 """
 FILL = """
-    INSERT INTO items (sku, name, price, active, created_at{more})
+    INSERT INTO items (sku, name, price, active, created_at{columns})
     SELECT 'SKU-' || lpad(i::text, 8, '0'),
            'Item number ' || i || ' with a name of ordinary length',
            mod(i * 7919, 1000000) / 100.0, mod(i, 3) <> 0{values}
@@ -40,36 +40,36 @@ FILL = """
 
 @contextmanager
 def postgresql(cores: set[int] | None) -> Iterator[servers.Server]:
-    """A server of our own, on `cores`, that waits for the disk as a deployed one does."""
-    options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-    mine = os.sched_getaffinity(0)
+    """A new server on `cores`, with fsync on, as deployed ones have."""
+    options = [each for name, value in SETTINGS.items() for each in ("-c", f"{name}={value}")]
     with servers.own("postgresql", durable=True, options=options) as server:
-        for pid in _family(server.pid or 0) if cores else ():
-            os.sched_setaffinity(pid, cores or mine)  # the sessions to come inherit it
+        if cores:
+            for pid in _with_children(server.pid or 0):
+                os.sched_setaffinity(pid, cores)  # new sessions inherit it
         yield server
 
 
 @dataclass
 class Store:
-    """One database and its table `items`."""
+    """A database and its table `items`."""
 
     database: Database
 
     def create(self) -> None:
-        """Make and fill the table of the hand-written servers."""
+        """Create and fill the table of the hand-written servers."""
         self.run(CREATE)
         self._fill("", ", at")
 
     def fill(self) -> None:
-        """Fill the service's table, which its migration has made."""
+        """Fill the service's table, which its migration has created."""
         self._fill(", updated_at", ", at, at")
 
-    def _fill(self, more: str, values: str) -> None:
-        self.run(FILL.format(more=more, values=values, rows=ROWS))
+    def _fill(self, columns: str, values: str) -> None:
+        self.run(FILL.format(columns=columns, values=values, rows=ROWS))
         self.run("VACUUM (ANALYZE, FREEZE) items")
 
     def reset(self) -> None:
-        """Back to the rows it was filled with."""
+        """Delete the rows that were added since it was filled."""
         self.run(f"DELETE FROM items WHERE id > {ROWS}")
         self.run("VACUUM (ANALYZE) items")
 
@@ -85,6 +85,6 @@ class Store:
             return list(cursor.fetchall()) if cursor.description else []
 
 
-def _family(parent: int) -> list[int]:
+def _with_children(parent: int) -> list[int]:
     with open(f"/proc/{parent}/task/{parent}/children") as file:
         return [parent, *map(int, file.read().split())]

@@ -1,4 +1,4 @@
-"""A server under test, and what one run of wrk says about it."""
+"""A server under test, and the measurement of one wrk run."""
 
 import json
 import os
@@ -24,12 +24,12 @@ TICK = os.sysconf("SC_CLK_TCK")
 METHODS = {"get": "GET", "list": "GET", "post": "POST"}
 BODY = '{"sku":"{sku}","name":"Benchmark item with an ordinary name","price":"12.34","active":true}'
 
-# With two cores the server has one to itself; wrk and PostgreSQL share the other and are not what is measured.
+# With two cores the server has one to itself; wrk and PostgreSQL, which are not measured, share the other.
 SERVER_CORE, OTHER_CORE = ({0}, {1}) if sorted(os.sched_getaffinity(0))[:2] == [0, 1] else (None, None)
 
 
 class Failed(Exception):
-    """The benchmark cannot go on; one sentence says why."""
+    """The benchmark cannot continue; the message is one sentence."""
 
 
 def pinned(cores: set[int] | None, command: Sequence[str]) -> list[str]:
@@ -38,7 +38,8 @@ def pinned(cores: set[int] | None, command: Sequence[str]) -> list[str]:
 
 @dataclass
 class Sample:
-    """One run of wrk: requests a second, milliseconds, CPU seconds per 1000 requests, shares of the time."""
+    """One run of wrk: `rps` requests per second, `p50` and `p99` in milliseconds, `bad` wrong statuses and socket errors,
+    `cpu` and `database_cpu` in CPU seconds per 1000 requests, `busy` and `other_load` as shares of the CPU time."""
 
     rps: float
     p50: float
@@ -52,7 +53,7 @@ class Sample:
 
 @dataclass
 class Server:
-    """A server: how it is started, where its resource is, where its rows are stored."""
+    """A server: its command, the path of its resource, and the database that stores its rows."""
 
     name: str
     about: str
@@ -72,11 +73,11 @@ class Server:
         return f"http://127.0.0.1:{self.port}" + self.path(operation).replace("{id}", str(number))
 
     def start(self, logs: Path) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers. Raises Failed after 30 seconds, or when the process ends."""
         path = logs / f"{self.name}.log"
         with path.open("wb") as log:
             self.process = subprocess.Popen(
-                pinned(SERVER_CORE, [word.replace("{port}", str(self.port)) for word in self.command]),
+                pinned(SERVER_CORE, [each.replace("{port}", str(self.port)) for each in self.command]),
                 cwd=self.folder,
                 env={**self.environ},
                 stdout=log,
@@ -104,25 +105,31 @@ class Server:
                 self.process.wait()
 
     def answers(self) -> tuple[Any, Any]:
-        """Its row 77 and its page after row 100, value by value."""
+        """Return the values of its row 77 and of its page after row 100."""
         page = _http("GET", self.url("list", 100))[1]["items"]
         return _values(_http("GET", self.url("get", 77))[1]), [_values(row) for row in page]
 
     def check(self, expected: tuple[Any, Any] | None) -> None:
-        """Raise Failed unless it answers what L0 answers, and stores what it says it stored."""
+        """Raise Failed unless it answers the same values as L0, and a POST stores the row that it answers."""
         if expected and "get" in self.operations and (answers := self.answers()) != expected:
-            raise Failed(f"{self.name} answers other values than L0: {answers} instead of {expected}")
+            raise Failed(f"{self.name} answers other values than L0: {answers}, expected {expected}")
         if "post" in self.operations:
             sku = f"check-{random.getrandbits(48):x}"
             status, row = _http("POST", self.url("post"), BODY.replace("{sku}", sku))
-            said, stored = _values(row), self.store.row(sku)
+            answered, stored = _values(row), self.store.row(sku)
             recent = stored is not None and abs((datetime.now(UTC) - stored[5]).total_seconds()) < 60
             wanted = (sku, "Benchmark item with an ordinary name", Decimal("12.34"), True)
-            if status != 201 or said != stored or stored[1:5] != wanted or stored[0] <= ROWS or not recent:
-                raise Failed(f"{self.name} says {status} and {said}, and stored {stored}")
+            if (
+                status != 201
+                or answered != stored
+                or stored[1:5] != wanted
+                or stored[0] <= ROWS
+                or not recent
+            ):
+                raise Failed(f"{self.name} answers {status} and {answered}, but stored {stored}")
 
     def load(self, operation: str, clients: int, seconds: int, database_pid: int) -> Sample:
-        """One run of wrk."""
+        """Run wrk once. Raises Failed when it reports no requests."""
         assert self.process
         environ = {
             **os.environ,
@@ -135,7 +142,7 @@ class Server:
             "BENCH_ROWS": str(ROWS if operation == "get" else ROWS - 60),
         }
         wrk = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "10s", "-s", str(HERE / "wrk.lua")]
-        server, database, machine, mine = (
+        server, database, machine, own = (
             _cpu_of_group(self.process.pid),
             _cpu_of_family(database_pid),
             _cpu_of_machine(),
@@ -152,20 +159,20 @@ class Server:
         server = _cpu_of_group(self.process.pid) - server
         database = _cpu_of_family(database_pid) - database
         now = os.times()
-        wrk_cpu = now.children_user + now.children_system - mine.children_user - mine.children_system
+        wrk_cpu = now.children_user + now.children_system - own.children_user - own.children_system
         others = _cpu_of_machine() - machine - server - database - wrk_cpu
         found = re.search(r"^JSON(\{.*\})", run.stdout, re.M)
         if not found:
             raise Failed(f"wrk failed on {self.name}: {run.stdout}{run.stderr}")
-        said = json.loads(found[1])
-        if not said["requests"]:
-            raise Failed(f"{self.name} answered nothing at {operation} with {clients} clients")
-        thousands = said["requests"] / 1000
+        result = json.loads(found[1])
+        if not result["requests"]:
+            raise Failed(f"{self.name} answered no {operation} request with {clients} clients")
+        thousands = result["requests"] / 1000
         return Sample(
-            rps=said["requests"] / (said["us"] / 1e6),
-            p50=said["p50"] / 1000,
-            p99=said["p99"] / 1000,
-            bad=said["bad"],
+            rps=result["requests"] / (result["us"] / 1e6),
+            p50=result["p50"] / 1000,
+            p99=result["p99"] / 1000,
+            bad=result["bad"],
             cpu=server / thousands,
             database_cpu=database / thousands,
             busy=server / wall,
@@ -178,7 +185,7 @@ def median(samples: Sequence[Sample], name: str) -> float:
 
 
 def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], name: str) -> float:
-    """The median of the rounds' ratios: what drifts slowly on the machine falls out."""
+    """The median of the rounds' ratios: slow changes of the machine cancel out."""
     return statistics.median(getattr(a, name) / getattr(b, name) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -193,7 +200,7 @@ def _http(method: str, url: str, body: str | None = None) -> tuple[int, Any]:
 
 
 def _values(row: Any) -> tuple[Any, ...]:
-    """The six columns that every server has, whatever way its JSON writes them."""
+    """The six columns that every server has, independent of their JSON format."""
     created = datetime.fromisoformat(row["created_at"].replace("Z", "+00:00"))
     return row["id"], row["sku"], row["name"], Decimal(str(row["price"])), row["active"], created
 
@@ -216,7 +223,7 @@ def _cpu_of_group(group: int) -> float:
 
 
 def _cpu_of_family(parent: int) -> float:
-    """Of a process, its living children and those that are gone."""
+    """CPU seconds of a process and of its children, running and ended."""
     return sum(
         stat["cpu"] + (stat["reaped"] if pid == parent else 0)
         for pid, stat in _all()
@@ -226,4 +233,4 @@ def _cpu_of_family(parent: int) -> float:
 
 def _cpu_of_machine() -> float:
     f = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return (sum(f) - f[3] - f[4]) / TICK  # all but idle and waiting for the disk
+    return (sum(f) - f[3] - f[4]) / TICK  # all but idle and iowait

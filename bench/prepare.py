@@ -1,4 +1,4 @@
-"""What a run needs before it starts: an environment for the hand-written servers, and the stamped service."""
+"""Set-up of a run: the environment of the hand-written servers, the stamped service, and the timing of `copier copy`."""
 
 import os
 import re
@@ -16,23 +16,23 @@ from load import HERE, Failed
 
 ROOT = HERE.parent
 BUILD = ROOT / "build" / "bench"
-EMPTY = BUILD / "empty"
+BLANK = BUILD / "blank"
 TEMPLATE = BUILD / "template"
 SERVICE = BUILD / "bench-svc"
 ANSWERS = ROOT / "tests/answers/items_bench.yml"
 
 
 def environment() -> Path:
-    """The Python of `bench/.venv`, made if something changed."""
+    """The Python of `bench/.venv`, which is created again when its requirements have changed."""
     requirements, constraints = HERE / "requirements.txt", ROOT / "template/src/dbservice/constraints.txt"
     python, stamp = HERE / ".venv/bin/python", HERE / ".venv/installed"
     wanted = sys.version + requirements.read_text() + constraints.read_text()
     if not stamp.exists() or stamp.read_text() != wanted:
-        say("making bench/.venv")
+        progress("creating bench/.venv")
         shutil.rmtree(HERE / ".venv", ignore_errors=True)
         uv, environ = bootstrap.find_uv(), bootstrap.environment()
         _run([uv, "venv", "--quiet", "--python", sys.executable, HERE / ".venv"], env=environ)
-        words: list[str | Path] = [
+        arguments: list[str | Path] = [
             "pip",
             "install",
             "--quiet",
@@ -43,15 +43,14 @@ def environment() -> Path:
             "-c",
             constraints,
         ]
-        _run([uv, *words], env=environ)
+        _run([uv, *arguments], env=environ)
         stamp.write_text(wanted)
     return python
 
 
 def export() -> None:
-    """The template as it is in the working tree, without its history, and a template of nothing."""
+    """Copy the template from the working tree, without its history."""
     shutil.rmtree(TEMPLATE, ignore_errors=True)
-    shutil.rmtree(EMPTY, ignore_errors=True)
     listed = subprocess.run(
         [
             "git",
@@ -69,78 +68,69 @@ def export() -> None:
         text=True,
     )
     if listed.returncode:
-        raise Failed(f"git does not list the template's files: {listed.stderr.strip()}")
+        raise Failed(f"git cannot list the template's files: {listed.stderr.strip()}")
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).exists():
             (TEMPLATE / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, TEMPLATE / name)
-    EMPTY.mkdir(parents=True)
-    (EMPTY / "copier.yml").write_text("_subdirectory: template\n")
-    (EMPTY / "template").mkdir()
 
 
 def stamp() -> Path:
-    """The benchmark's service, stamped from the working tree, with its environment; its folder."""
-    say("stamping the service")
+    """Stamp the benchmark's service from the working tree, create its environment, and return its folder."""
+    progress("stamping the service")
     if SERVICE.exists():
         for path in SERVICE.iterdir():
-            if path.name != ".venv":  # make looks itself whether that one is still right
+            if path.name != ".venv":  # `make .venv` updates it
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     copy(TEMPLATE, SERVICE, ["--data-file", str(ANSWERS), "--overwrite"])
-    _run(["make", "--no-print-directory", ".venv"], cwd=SERVICE, env=clean())
+    _run(["make", "--no-print-directory", ".venv"], cwd=SERVICE, env=clean_environment())
     return SERVICE
 
 
 def copy(template: Path, folder: Path, options: Sequence[str] = ()) -> float:
-    """`copier copy`; the seconds it took."""
+    """Run `copier copy`; returns the seconds it took."""
     started = time.perf_counter()
-    words = ["copy", "--quiet", "--defaults", *options, str(template), str(folder)]
-    _run([sys.executable, "-m", "copier", *words], env=clean())
+    arguments = ["copy", "--quiet", "--defaults", *options, str(template), str(folder)]
+    _run([sys.executable, "-m", "copier", *arguments], env=clean_environment())
     return time.perf_counter() - started
 
 
-def copies(rounds: int) -> dict[str, tuple[float, float]]:
-    """For the template, one of the same files without a word in them, and one of nothing: the median of the seconds that
-    a copy takes, and of the template's ratio to it, in turns."""
-    templates = {"template": TEMPLATE, "same files": BUILD / "same-files", "empty": EMPTY}
-    seconds: dict[str, list[float]] = {name: [] for name in templates}
-    with tempfile.TemporaryDirectory() as folder:  # outside of any repository, as a new service is
+def copies(rounds: int) -> tuple[float, float, float]:
+    """Copy the template, and one of the same files, all empty, that asks nothing, alternately; `rounds` times each.
+
+    Returns the median seconds of both, and the median of the rounds' ratios."""
+    ours: list[float] = []
+    blank: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:  # outside of any git repository, as a new service is
         copy(TEMPLATE, Path(folder) / "service")
-        _blank(Path(folder) / "service", templates["same files"])
+        _blank(Path(folder) / "service")
         for number in range(rounds + 1):
-            for name in list(templates)[:: 1 if number % 2 else -1]:
-                took = copy(templates[name], Path(folder) / f"{name}-{number}")
-                if number:  # the first round warms the disk's cache
-                    seconds[name].append(took)
-    ours = seconds["template"]
-    return {
-        name: (
-            statistics.median(theirs),
-            statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
-        )
-        for name, theirs in seconds.items()
-    }
+            for template, seconds in ((TEMPLATE, ours), (BLANK, blank))[:: -1 if number % 2 else 1]:
+                seconds.append(copy(template, Path(folder) / f"{template.name}-{number}"))
+    ours, blank = ours[1:], blank[1:]  # the first round fills the page cache
+    ratios = [a / b for a, b in zip(ours, blank, strict=True)]
+    return statistics.median(ours), statistics.median(blank), statistics.median(ratios)
 
 
-def _blank(service: Path, template: Path) -> None:
-    """A template of the service's files, all empty, that asks nothing."""
-    shutil.rmtree(template, ignore_errors=True)
+def _blank(service: Path) -> None:
+    """Create the template of the service's files, all empty, without questions."""
+    shutil.rmtree(BLANK, ignore_errors=True)
     for path in service.rglob("*"):
-        if path.is_file() and path.name != ".copier-answers.yml":
-            copied = template / "template" / path.relative_to(service)
+        if path.is_file():
+            copied = BLANK / "template" / path.relative_to(service)
             copied.parent.mkdir(parents=True, exist_ok=True)
             copied.touch()
-    shutil.copy2(EMPTY / "copier.yml", template)
+    (BLANK / "copier.yml").write_text("_subdirectory: template\n")
 
 
-def clean() -> dict[str, str]:
-    """Our environment without what would lead a service, or libpq, to another database, or Python to compile anew."""
-    lead = re.compile("DB_|MIGRATE_DB_|PG|PYTHON.|MAKE")
-    return {name: value for name, value in os.environ.items() if not lead.match(name)}
+def clean_environment() -> dict[str, str]:
+    """This process's environment without the variables that configure a service, libpq, Python or make."""
+    removed = re.compile("DB_|MIGRATE_DB_|PG|PYTHON.|MAKE")
+    return {name: value for name, value in os.environ.items() if not removed.match(name)}
 
 
-def say(sentence: str) -> None:
-    print(f"{sentence} ...", file=sys.stderr, flush=True)
+def progress(step: str) -> None:
+    print(f"{step} ...", file=sys.stderr, flush=True)
 
 
 def _run(command: Sequence[str | Path], *, cwd: Path = ROOT, env: Mapping[str, str]) -> None:

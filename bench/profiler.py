@@ -1,4 +1,4 @@
-"""Where a server's time goes under load: py-spy's samples, by the room of the code they were taken in."""
+"""Where a server spends its time under load: py-spy's samples, grouped by library or module."""
 
 import collections
 import re
@@ -10,8 +10,8 @@ from load import OTHER_CORE, Server, pinned
 from prepare import BUILD, HERE
 
 SECONDS = 8
-# the innermost frame that matches names the bucket
-MARKS = [
+# the innermost frame that matches one of the patterns names the group
+GROUPS = [
     ("dbservice/{}", r"\bdbservice/([\w/]+\.py)"),
     ("asyncpg", r"asyncpg/"),
     ("databases", r"databases/"),
@@ -19,7 +19,7 @@ MARKS = [
     ("psycopg2", r"psycopg2/"),
     ("sqlalchemy", r"sqlalchemy/"),
     ("prometheus", r"prometheus_client/"),
-    ("thread hand-over", r"concurrent/futures|asyncio/futures|call_soon_threadsafe|threading\.py"),
+    ("threads", r"concurrent/futures|asyncio/futures|call_soon_threadsafe|threading\.py"),
     ("asyncio timeouts", r"asyncio/timeouts|asyncio/locks"),
     ("pydantic", r"pydantic"),
     ("fastapi {}", r"fastapi/([\w/]+\.py)"),
@@ -32,12 +32,12 @@ MARKS = [
 
 
 def profile(server: Server, operation: str, database_pid: int) -> None:
-    """Print the shares of `operation` with 64 clients: by room, by function (inclusive), by line of our own code."""
+    """Print the shares of the time of `operation` with 64 clients: by group, by function, with and without its callees."""
     assert server.process
     raw = BUILD / f"profile-{server.name}-{operation}.raw"
     load = threading.Thread(target=server.load, args=(operation, 64, SECONDS + 3, database_pid))
     load.start()
-    words = [
+    arguments = [
         "record",
         "-d",
         str(SECONDS),
@@ -51,9 +51,9 @@ def profile(server: Server, operation: str, database_pid: int) -> None:
         "--pid",
         str(server.process.pid),
     ]
-    subprocess.run(pinned(OTHER_CORE, [str(HERE / ".venv/bin/py-spy"), *words]), capture_output=True)
+    subprocess.run(pinned(OTHER_CORE, [str(HERE / ".venv/bin/py-spy"), *arguments]), capture_output=True)
     load.join()
-    rooms: collections.Counter[str] = collections.Counter()
+    groups: collections.Counter[str] = collections.Counter()
     own: collections.Counter[str] = collections.Counter()
     inclusive: collections.Counter[str] = collections.Counter()
     total = 0
@@ -62,14 +62,14 @@ def profile(server: Server, operation: str, database_pid: int) -> None:
         frames = [
             re.sub(r"\S*/(?:site-packages|src|lib/python[\d.]+)/", "", frame) for frame in stack.split(";")
         ]
-        times = int(text)
-        total += times
-        rooms[_room(frames)] += times
-        own[_function(frames[-1])] += times
+        count = int(text)
+        total += count
+        groups[_group(frames)] += count
+        own[_function(frames[-1])] += count
         for function in {_function(frame) for frame in frames}:
-            inclusive[function] += times
-    print(f"\n## {server.name} {operation}: {total} samples that held the interpreter")
-    for title, counter, length in (("by room", rooms, 22), ("inclusive", inclusive, 60), ("own", own, 25)):
+            inclusive[function] += count
+    print(f"\n## {server.name} {operation}: {total} samples that held the GIL")
+    for title, counter, length in (("by group", groups, 22), ("inclusive", inclusive, 60), ("own", own, 25)):
         print(f"-- {title}")
         for name, count in counter.most_common(length):
             print(f"  {count / total:6.1%}  {name}")
@@ -79,9 +79,9 @@ def _function(frame: str) -> str:
     return re.sub(r":\d+\)$", ")", frame)
 
 
-def _room(frames: list[str]) -> str:
+def _group(frames: list[str]) -> str:
     for frame in reversed(frames):
-        for name, pattern in MARKS:
+        for name, pattern in GROUPS:
             if found := re.search(pattern, frame):
                 return name.format(*found.groups())
     return Path(frames[-1]).name

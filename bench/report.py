@@ -1,4 +1,4 @@
-"""What a run found: a table of medians, and the gates, each a ratio of the service to a hand-written server."""
+"""The report of a run: a table of medians, and the gates, each a ratio of the service to a reference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ NAMES = {"get": "GET", "list": "LIST 50", "post": "POST"}
 
 @dataclass(frozen=True)
 class Gate:
-    """`measure` of the service, divided by that of `base`, must be at least (or at most) `bound`."""
+    """The service's `measure` divided by that of `base` must be at least (or at most) `bound`."""
 
-    sentence: str
+    title: str
     operation: str
     clients: int
     measure: str
@@ -35,8 +35,8 @@ GATES = (
     Gate("GET, CPU seconds per 1000", "get", 64, "cpu", "L1", 1.0, at_least=False),
 )
 COPY_BOUND = 1.2
-QUIET = 0.1
-"""Share of the machine that other programs may take before the ratios are not worth much."""
+MAX_OTHER_LOAD = 0.1
+"""Share of the machine's CPU that other programs may use before the ratios become unreliable."""
 
 
 def table(samples: Samples, names: Sequence[str]) -> None:
@@ -62,10 +62,8 @@ def table(samples: Samples, names: Sequence[str]) -> None:
             )
 
 
-def gates(
-    samples: Samples, services: Sequence[str], copies: Mapping[str, tuple[float, float]] | None
-) -> bool:
-    """Print them; whether the service passes all that were measured."""
+def gates(samples: Samples, services: Sequence[str], copies: tuple[float, float, float] | None) -> bool:
+    """Print the gates and return whether all measured ones pass. `copies` is what `prepare.copies` returns."""
     passed = True
     print("\n| gate | bound | service | ratio | |\n|---|---|---|--:|---|")
     for gate in GATES:
@@ -77,22 +75,18 @@ def gates(
             passed = passed and good
             sign = ">=" if gate.at_least else "<="
             print(
-                f"| {gate.sentence} at {gate.clients} clients | {sign} {gate.bound} x {gate.base} | {name}"
+                f"| {gate.title} at {gate.clients} clients | {sign} {gate.bound} x {gate.base} | {name}"
                 f" | {value:.2f} | {'PASS' if good else 'FAIL'} |"
             )
     if copies:
-        (ours, _), (empty, value) = copies["template"], copies["empty"]
+        ours, blank, value = copies
         good = value <= COPY_BOUND
         passed = passed and good
         print(
-            f"| `copier copy` of the default service, {ours:.2f} s | <= {COPY_BOUND} x an empty template, {empty:.2f} s"
-            f" | S | {value:.2f} | {'PASS' if good else 'FAIL'} |"
+            f"| `copier copy` of the default service, {ours:.2f} s | <= {COPY_BOUND} x the same files, all empty,"
+            f" {blank:.2f} s | S | {value:.2f} | {'PASS' if good else 'FAIL'} |"
         )
-        same, value = copies["same files"]
-        print(
-            f"| (Copier's own cost per file: the same files, all empty, nothing asked, {same:.2f} s) | | S | {value:.2f} | |"
-        )
-    loudest = max((each.other_load for runs in samples.values() for each in runs), default=0)
-    if loudest > QUIET:
-        print(f"\nOther programs took up to {loudest:.0%} of the machine: run it again on a quiet one.")
+    other_load = max((each.other_load for runs in samples.values() for each in runs), default=0)
+    if other_load > MAX_OTHER_LOAD:
+        print(f"\nOther programs used up to {other_load:.0%} of the CPU: run it again on an idle machine.")
     return passed

@@ -1,7 +1,8 @@
-"""Measures the stamped service (S) beside hand-written servers, all at once on one PostgreSQL, and prints the gates.
+"""Compares the stamped service (S) with hand-written servers on one PostgreSQL server, and prints the gates.
 
-All servers stay up. Each round drives every server at one operation before it goes on to the next one, and turns the
-order round on odd rounds, so that what drifts on the machine meets all of them; ratios are medians of the rounds' ratios."""
+All servers run the whole time. Each round measures one operation on every server before the next operation, and odd
+rounds measure in reverse order, so that slow changes of the machine affect all servers alike. A ratio is the median of
+the rounds' ratios."""
 
 import argparse
 import shutil
@@ -30,13 +31,15 @@ FLAGS = "--host 127.0.0.1 --port {port} --loop uvloop --http httptools --no-acce
 
 def main() -> int:
     options = _options()
-    if not shutil.which("wrk"):
-        raise Failed("wrk, the load generator, is not on PATH: install it, say with `apt-get install wrk`.")
+    only = [name for name in options.only.split(",") if name]
+    plan = [step for step in PLAN if step[0] in only] or ([] if only == ["copy"] else list(PLAN))
+    names = [name for name in REFERENCES if name in only] or list(REFERENCES)
+    if plan and not shutil.which("wrk"):
+        raise Failed(
+            "wrk, the load generator, is not on PATH: install it, for example `apt-get install wrk`."
+        )
     prepare.BUILD.mkdir(parents=True, exist_ok=True)
     prepare.export()
-    words = [word for word in options.only.split(",") if word]
-    plan = [step for step in PLAN if step[0] in words] or ([] if words == ["copy"] else list(PLAN))
-    names = [name for name in REFERENCES if name in words] or list(REFERENCES)
     samples: dict[tuple[str, int, str], list[Sample]] = {}
     services: list[str] = []
     if plan:
@@ -51,10 +54,10 @@ def main() -> int:
                 return 0
             for number in range(options.rounds):
                 for operation, clients in plan:
-                    able = [server for server in servers if operation in server.operations]
+                    measured = [server for server in servers if operation in server.operations]
                     for store in stores if operation == "post" else []:
                         store.reset()
-                    for server in able[:: -1 if number % 2 else 1]:
+                    for server in measured[:: -1 if number % 2 else 1]:
                         sample = server.load(operation, clients, options.seconds, pid)
                         samples.setdefault((operation, clients, server.name), []).append(sample)
                         print(
@@ -65,9 +68,9 @@ def main() -> int:
                         )
         report.table(samples, [server.name for server in servers])
     copies = None
-    if not words or "copy" in words:
-        prepare.say("copying templates")
-        copies = prepare.copies(max(5, options.rounds))
+    if not only or "copy" in only:
+        prepare.progress("timing copier copy")
+        copies = prepare.copies(max(11, options.rounds))
     passed = report.gates(samples, services, copies)
     return 1 if options.strict and not passed else 0
 
@@ -75,27 +78,29 @@ def main() -> int:
 def _up(
     stack: ExitStack, names: Sequence[str], options: argparse.Namespace
 ) -> tuple[list[Server], int, list[database.Store]]:
-    """Everything that runs: the servers, PostgreSQL's process, its databases."""
+    """Start PostgreSQL and the servers; returns the servers, PostgreSQL's process id and the databases."""
     python = prepare.environment()
     folders = {
-        name: Path(folder).resolve() for name, _, folder in (word.partition("=") for word in options.beside)
+        name: Path(folder).resolve() for name, _, folder in (each.partition("=") for each in options.beside)
     }
     if "S" in names:
         folders = {"S": Path(options.service).resolve() if options.service else prepare.stamp()} | folders
-    prepare.say("starting PostgreSQL and the servers")
+    prepare.progress("starting PostgreSQL and the servers")
     postgresql = stack.enter_context(database.postgresql(OTHER_CORE))
     theirs, ours = (database.Store(postgresql.create_database(name)) for name in ("bench", "bench_svc"))
     theirs.create()
-    where = theirs.database
+    target = theirs.database
     libpq = dict(
-        PGHOST=where.host,
-        PGPORT=str(where.port),
-        PGUSER=where.user,
-        PGPASSWORD=where.password,
-        PGDATABASE=where.name,
+        PGHOST=target.host,
+        PGPORT=str(target.port),
+        PGUSER=target.user,
+        PGPASSWORD=target.password,
+        PGDATABASE=target.name,
     )
-    # DB_POOL_SIZE is for reads and writes together: ten each, as the others have
-    environ = prepare.clean() | ours.database.environ() | {"LOG_LEVEL": "warning", "DB_POOL_SIZE": "20"}
+    # DB_POOL_SIZE counts reads and writes together: ten each, as the other servers have
+    environ = (
+        prepare.clean_environment() | ours.database.environ() | {"LOG_LEVEL": "warning", "DB_POOL_SIZE": "20"}
+    )
     servers: list[Server] = []
     for name in [*names, *(each for each in folders if each not in names)]:
         if name in folders:
@@ -114,7 +119,7 @@ def _up(
                     [*command, "migrate"], cwd=folder, env=here, capture_output=True, text=True
                 )
                 if done.returncode:
-                    raise Failed(f"the service does not migrate: {done.stderr}")
+                    raise Failed(f"the service cannot migrate: {done.stderr}")
                 ours.fill()
             server = Server(
                 name, "", [*command, "serve", "--port", "{port}"], folder, here, "/v1/items", ours
@@ -123,7 +128,9 @@ def _up(
             about, module = REFERENCES[name]
             operations = ["post"] if name == "W" else ["get", "list", "post"]
             command = [str(python), "-m", "uvicorn", module, *FLAGS.split()]
-            server = Server(name, about, command, HERE, prepare.clean() | libpq, "/items", theirs, operations)
+            server = Server(
+                name, about, command, HERE, prepare.clean_environment() | libpq, "/items", theirs, operations
+            )
         server.port = 18100 + len(servers)
         stack.callback(server.stop)
         server.start(prepare.BUILD)
@@ -142,26 +149,26 @@ def _options() -> argparse.Namespace:
         prog="bench/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5, help="of each run")
+    parser.add_argument("--seconds", type=int, default=5, help="duration of each wrk run")
     parser.add_argument(
         "--only",
         default="",
         metavar="NAMES",
-        help="of get, list, post, copy and of the servers: say get,post,L1,S",
+        help="limit to these of get, list, post, copy and the servers, for example get,post,L1,S",
     )
-    parser.add_argument("--strict", action="store_true", help="exit with 1 when a gate fails")
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 if a gate fails")
     parser.add_argument(
-        "--service", metavar="FOLDER", help="measure this stamped service instead of a fresh one"
+        "--service", metavar="FOLDER", help="measure this stamped service instead of a new one"
     )
     parser.add_argument(
         "--beside",
         action="append",
         default=[],
         metavar="NAME=FOLDER",
-        help="and this one, as NAME, in the same run",
+        help="measure this stamped service too, as NAME",
     )
     parser.add_argument(
-        "--profile", metavar="NAME", help="instead: where the time of this server goes (py-spy)"
+        "--profile", metavar="NAME", help="profile this server with py-spy instead of measuring"
     )
     return parser.parse_args()
 

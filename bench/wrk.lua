@@ -1,4 +1,4 @@
--- What one run of wrk asks, told by environment variables (load.py sets them), and its result as one line of JSON.
+-- The requests of one wrk run, configured by environment variables (load.py sets them); prints the result as one line of JSON.
 local operation, method, path = os.getenv("BENCH_OPERATION"), os.getenv("BENCH_METHOD"), os.getenv("BENCH_PATH")
 local body, run, rows = os.getenv("BENCH_BODY"), os.getenv("BENCH_RUN"), tonumber(os.getenv("BENCH_ROWS"))
 local headers, n = {}, 0

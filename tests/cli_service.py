@@ -1,7 +1,9 @@
 """A small service in a folder of its own, with tables, migrations and a command line, made of the few files that a
 stamped one has."""
 
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -14,10 +16,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from dbservice import Service, migrations
+from dbservice import Service, cli, migrations
 from dbservice.backends import Backend
 from dbservice.service import Running
-from dbservice.settings import Settings
+from dbservice.settings import VARIABLES, Settings
 from dbservice.testing import servers
 
 from .sample_service import client_of, routes
@@ -36,12 +38,13 @@ from dbservice import Limits, Service
 
 from . import tables
 
-service = Service(name="tiny", description="A tiny service.", tables=tables{options})
+service = Service(name="demo", description="A demo service.", tables=tables{options})
 app = service.app
 """
 _MAIN = """
 from dbservice.cli import main
 
+from .service import service
 
 if __name__ == "__main__":
     raise SystemExit(main(service))
@@ -52,6 +55,10 @@ from demo.service import service
 
 run(service)
 """
+
+
+_REVISIONS: dict[str, tuple[str, str]] = {}
+"""Name and text of the revisions that were written, by what they were written from."""
 
 
 class CliService:
@@ -68,6 +75,7 @@ class CliService:
         (folder / "migrations" / "env.py").write_text(_ENV)
         (folder / "ruff.toml").write_text((PLATFORM.parent / "ruff.toml").read_text())
         self.options: dict[str, Any] = {}
+        self._source: str | None = None  # of tables.py, where it is known
         self.tables("")
 
     def tables(self, source: str) -> Service:
@@ -78,10 +86,12 @@ class CliService:
         namespace: dict[str, Any] = {}
         exec(compile(_TABLES + source, "tables.py", "exec"), namespace)
         self.use(namespace["Table"].__metadata__)
+        self._source = source
         return self.service
 
     def use(self, metadata: sa.MetaData) -> Service:
         """The service that owns `metadata`, in this process only."""
+        self._source = None
         self.service = Service("demo", metadata, root=self.folder, **self.options)
         module: Any = ModuleType("demo.service")
         module.service = self.service
@@ -100,10 +110,20 @@ class CliService:
     def differences(self) -> list[str]:
         return migrations.differences(self.service, self.backend)
 
-    def revision(self, message: str = "change") -> str:
-        """The text of the revision that it needs; empty when it needs none."""
-        path = migrations.revision(self.service, message)
-        return path.read_text() if path else ""
+    def revision(self, message: str = "change", *, again: bool = False) -> str:
+        """The text of the revision that it needs; empty when it needs none.
+
+        It depends on tables.py and the revisions so far, and on no database: what was written for one engine is not
+        worked out for the next, unless `again` says so, for the sake of what is logged."""
+        before = sorted((path.name, path.read_text()) for path in self.versions.glob("*.py"))
+        key = repr((message, self._source, self.options, before))
+        if self._source is None or again or key not in _REVISIONS:
+            path = migrations.revision(self.service, message)
+            _REVISIONS[key] = (path.name, path.read_text()) if path else ("", "")
+        name, text = _REVISIONS[key]
+        if name:
+            (self.versions / name).write_text(text)
+        return text
 
     def upgrade(self) -> None:
         migrations.upgrade(self.service, self.backend)
@@ -133,6 +153,30 @@ class CliService:
         process = self.start(*arguments, **environ)
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
+
+
+class CommandLine:
+    """The command line of the service in this process, which is much faster than `CliService.run` and answers the same."""
+
+    def __init__(
+        self, cli_service: CliService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.cli_service, self.monkeypatch, self.capsys = cli_service, monkeypatch, capsys
+
+    def __call__(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
+        handlers, terminate = logging.getLogger().handlers[:], signal.getsignal(signal.SIGTERM)
+        with self.monkeypatch.context() as patched:
+            for name in {*VARIABLES, *(f"{name}_FILE" for name in VARIABLES)}:
+                patched.delenv(name, raising=False)
+            for name, value in {**self.cli_service.environ, **environ}.items():
+                patched.setenv(name, value)
+            self.capsys.readouterr()
+            try:
+                code = cli.main(self.cli_service.service, arguments)
+            finally:
+                logging.getLogger().handlers = handlers
+                signal.signal(signal.SIGTERM, terminate)
+        return code, *self.capsys.readouterr()
 
 
 USERS_WITH_PASSWORD = """

@@ -4,7 +4,7 @@
 `template/` stamps services."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,15 @@ from dbservice.settings import Settings
 from dbservice.testing import plugin, servers
 from dbservice.testing.plugin import fresh_database
 
-from .cli_service import CliService
+from .cli_service import CliService, CommandLine
 from .openapi import load_document
 from .sample_service import create_tables, sample_database, sample_service
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a parallel worker sends home is UTF-8; what a test logs or compares is any text."""
+    return _encodable((yield))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -49,6 +55,24 @@ def server(request: pytest.FixtureRequest) -> servers.Server:
     return plugin.find_server(request.param, request.config)
 
 
+@pytest.fixture(scope="session", params=sorted(servers.ENGINES))
+def _own_server(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
+    plugin.find_server(request.param, request.config)  # skips what cannot be had
+    try:
+        server = servers.own(request.param)
+    except servers.Missing as missing:  # DB_TEST_URL names one, which is nobody's to stop
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def own_server(_own_server: servers.Server) -> servers.Server:
+    """A server of each engine that a test may stop, kill and configure; its settings are as they were afterwards."""
+    _own_server.start()
+    return _own_server
+
+
 @pytest.fixture(scope="module")
 def server_settings(server: servers.Server) -> Iterator[Settings]:
     """A database on it that holds the sample service's tables, for what SQLite cannot show."""
@@ -71,6 +95,14 @@ def cli_service(
     return CliService(tmp_path / "demo", private_database, monkeypatch)
 
 
+@pytest.fixture
+def run(
+    cli_service: CliService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """Runs a command of that service."""
+    return CommandLine(cli_service, monkeypatch, capsys)
+
+
 @pytest.fixture(scope="session")
 def document() -> dict[str, Any]:
     """The OpenAPI document of the sample service."""
@@ -89,3 +121,14 @@ def all_logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixt
     for name, level in before.items():
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(False)
+
+
+def _encodable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case dict():
+            return {key: _encodable(each) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(_encodable(each) for each in value)
+    return value

@@ -19,12 +19,21 @@ _SESSIONS = {
     "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
     "mysql": "SELECT id FROM information_schema.processlist WHERE db = %s",
 }
+_SLOW = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname = %s AND state = 'active' AND query LIKE '%%pg_sleep%%'",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db = %s AND info LIKE '%%SLEEP(%%'",
+}
 _KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
 
 
 def sessions(server: Server, settings: Settings) -> list[int]:
     """The connections that the server has to this database."""
     return [int(session) for (session,) in server.query(_SESSIONS[server.type], settings.db_name)]
+
+
+def executing(server: Server, settings: Settings) -> list[int]:
+    """Those of them that are in the middle of a `slow` SELECT."""
+    return [int(session) for (session,) in server.query(_SLOW[server.type], settings.db_name)]
 
 
 def kill(server: Server, session: int) -> None:
@@ -56,14 +65,14 @@ def slow(settings: Settings, seconds: float) -> str:
 # --- waiting for what will come, never longer than for ever
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.02)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - some of it happens in another process
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What the hand-written servers share: where the database is (libpq's variables), ten connections, the statements."""
+"""Shared by the hand-written servers: the database (libpq's variables), the pool size, the statements."""
 
 import os
 

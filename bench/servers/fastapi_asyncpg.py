@@ -1,5 +1,5 @@
-"""L1: idiomatic FastAPI + asyncpg. Rows go out as dict through the declared pydantic return model, which validates them
-once and writes the JSON in Rust."""
+"""L1: FastAPI and asyncpg as their documentation shows it. Routes return dicts, which the declared pydantic model
+validates and serializes."""
 
 from contextlib import asynccontextmanager
 

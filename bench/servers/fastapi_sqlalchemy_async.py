@@ -1,4 +1,4 @@
-"""P1: FastAPI + SQLAlchemy async ORM, one session per request by dependency, asyncpg."""
+"""P1: FastAPI, SQLAlchemy's async ORM on asyncpg, a session per request from a dependency."""
 
 from contextlib import asynccontextmanager
 from datetime import datetime

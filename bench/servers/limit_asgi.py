@@ -1,4 +1,4 @@
-"""L0: no framework. Raw ASGI, asyncpg prepared statements, msgspec. The pool is hand-made."""
+"""L0: no framework. Plain ASGI, asyncpg's prepared statements, msgspec, a minimal pool."""
 
 import asyncio
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The wire models of the FastAPI servers."""
+"""The request and response models of the FastAPI servers."""
 
 from datetime import datetime
 from decimal import Decimal

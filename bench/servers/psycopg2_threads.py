@@ -1,4 +1,4 @@
-"""W: FastAPI, ten threads, psycopg2 by hand: BEGIN, INSERT, COMMIT. Writes only."""
+"""W: FastAPI with plain psycopg2 on ten threads: BEGIN, INSERT, COMMIT. Writes only."""
 
 import asyncio
 import threading

@@ -38,7 +38,7 @@ async def test_readyz_says_so_while_it_stops(migrated: Settings) -> None:
 
 async def test_without_its_database_it_lives_and_is_not_ready(server_settings: Settings) -> None:
     with Proxy(server_settings) as proxy:
-        async with started(proxy.settings, pool=4, connect=1.0) as running, client_of(running) as client:
+        async with started(proxy.settings, pool=4, connect=3.0) as running, client_of(running) as client:
             row = (await client.post("/v1/order", json={})).json()
             assert (await client.get("/readyz")).status_code == 200
             proxy.disconnect()
@@ -60,12 +60,12 @@ async def test_without_its_database_it_lives_and_is_not_ready(server_settings: S
 async def test_readyz_waits_no_longer_than_its_limit(server_settings: Settings) -> None:
     with Proxy(server_settings) as proxy:
         async with (
-            started(proxy.settings, pool=4, connect=1.0, statement=600.0) as running,
+            started(proxy.settings, pool=4, connect=3.0, statement=600.0) as running,
             client_of(running) as client,
         ):
             assert (await client.get("/readyz")).status_code == 200
             proxy.hold()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 answer = await client.get("/readyz")
             assert problem(answer, 503)["detail"] == "The database does not answer."
             proxy.cut()

@@ -44,3 +44,13 @@ async def test_metrics_count_by_route_and_not_by_row(client: httpx.AsyncClient) 
     for gauge in ("db_read_pool_size", "db_read_pool_in_use", "db_write_pool_size", "db_writes_in_flight"):
         assert re.search(rf"^{gauge} \d+\.0$", answer.text, re.M)
     assert "http_request_duration_seconds_bucket" in answer.text
+
+
+async def test_metrics_say_how_the_process_is(client: httpx.AsyncClient) -> None:
+    text = (await client.get("/metrics")).text
+    values = dict(re.findall(r"^(\w+(?:\{.*\})?) (\S+)$", text, re.M))
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"):
+        assert float(values[name]) > 0
+    assert float(values['python_gc_collections_total{generation="0"}']) > 0
+    assert re.search(r'^python_info\{.*implementation="CPython".*\} 1.0$', text, re.M)
+    assert len(re.findall(r"^# TYPE ", text, re.M)) == len({*re.findall(r"^# TYPE (\w+)", text, re.M)})

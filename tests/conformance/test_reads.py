@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 
-from ..faults import Proxy, kill, kill_all, sessions, slow, until
+from ..faults import Proxy, executing, kill, kill_all, sessions, slow, until
 from ..sample_service import client_of, started
 
 
@@ -81,8 +80,7 @@ async def test_no_slot_is_lost_to_killed_connections(server: Server, server_sett
         assert kill_all(server, server_settings) >= 3
         await all_slots_serve(running, 3)  # and nobody has been told
         reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 0.5)))
-        await until(lambda: running.reads.in_use == 1)
-        await asyncio.sleep(0.1)
+        await until(lambda: executing(server, server_settings))
         kill_all(server, server_settings)
         assert tuple((await reading)[0]) == (1,)  # run again: a read may be
         await all_slots_serve(running, 3)
@@ -103,7 +101,7 @@ async def test_a_shutdown_message_that_arrives_before_the_connection_closes_is_a
 
 async def test_a_read_that_is_killed_each_time_is_given_up(server: Server, server_settings: Settings) -> None:
     async with started(server_settings, pool=3) as running:
-        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 5)))
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 600)))
         while not reading.done():
             for session in sessions(server, server_settings):
                 kill(server, session)
@@ -114,7 +112,7 @@ async def test_a_read_that_is_killed_each_time_is_given_up(server: Server, serve
 
 async def test_no_slot_is_lost_to_a_server_that_hangs(server_settings: Settings) -> None:
     with Proxy(server_settings) as proxy:
-        async with started(proxy.settings, pool=4, connect=0.4, acquire=0.2, statement=0.4) as running:
+        async with started(proxy.settings, pool=4, connect=2, acquire=0.2, statement=2) as running:
             proxy.hold()
             for _ in range(3):  # the first have connections; the others open some that never stand
                 answers = await asyncio.gather(
@@ -126,13 +124,13 @@ async def test_no_slot_is_lost_to_a_server_that_hangs(server_settings: Settings)
 
 
 async def test_a_cancelled_connect_does_not_block_other_reads(server_settings: Settings) -> None:
-    async with started(server_settings, pool=2, statement=5) as running:
+    async with started(server_settings, pool=2, connect=600, acquire=600) as running:
         for steps in range(0, 200, 20):
             reading = asyncio.ensure_future(running.reads.fetch_raw("SELECT 1"))
             for _ in range(steps):
                 await asyncio.sleep(0)
             await cancel([reading])
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(60):
                 await running.reads.fetch_raw("SELECT 1")
 
 
@@ -142,8 +140,8 @@ async def test_a_cancelled_connect_does_not_block_other_reads(server_settings: S
 async def test_the_server_never_has_more_connections_than_the_pool_size(
     server: Server, server_settings: Settings
 ) -> None:
-    most = 0
     async with started(server_settings, pool=4) as running:
+        most = len(sessions(server, server_settings))
         for _ in range(8):
             reads = [
                 asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 5))) for _ in range(3)
@@ -157,22 +155,22 @@ async def test_the_server_never_has_more_connections_than_the_pool_size(
 
 async def test_a_cancelled_read_is_cancelled_in_the_server(server: Server, server_settings: Settings) -> None:
     async with started(server_settings, pool=2) as running:
-        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 9)))
-        await asyncio.sleep(0.1)
+        reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 600)))
+        await until(lambda: executing(server, server_settings))
         (session,) = sessions(server, server_settings)
         await cancel([reading])
-        await until(lambda: session not in sessions(server, server_settings), 4)
+        await until(lambda: session not in sessions(server, server_settings))
 
 
 async def test_stop_waits_for_reads_and_leaves_no_connection(
     server: Server, server_settings: Settings
 ) -> None:
-    async with asyncio.timeout(8):
-        async with started(server_settings, pool=4, connect=15) as running:
+    async with asyncio.timeout(60):
+        async with started(server_settings, pool=4, connect=600) as running:
             reads = [
                 asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 0.4))) for _ in range(2)
             ]
-            await asyncio.sleep(0.1)
+            await until(lambda: running.reads.in_use == 2)
         assert [tuple(rows[0]) for rows in await asyncio.gather(*reads)] == [(1,), (1,)]
     await until(lambda: not sessions(server, server_settings))
 
@@ -180,8 +178,8 @@ async def test_stop_waits_for_reads_and_leaves_no_connection(
 async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may(
     server_settings: Settings,
 ) -> None:
-    async with asyncio.timeout(8):
-        async with started(server_settings, pool=2, acquire=0.1, statement=2) as running:
+    async with asyncio.timeout(60):
+        async with started(server_settings, pool=2, acquire=0.1) as running:
             reading = asyncio.ensure_future(running.reads.fetch_raw(slow(server_settings, 0.6)))
             await until(lambda: running.reads.in_use == 1)
         assert len(await reading) == 1
@@ -193,12 +191,11 @@ async def test_a_stop_does_not_fail_for_a_read_that_waits_longer_than_others_may
 async def test_a_read_that_waits_too_long_for_a_connection_is_503_with_retry_after(
     migrated: Settings,
 ) -> None:
-    async with started(migrated, pool=3, acquire=0.2, statement=3) as running, client_of(running) as client:
-        reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(migrated, 5))) for _ in range(2)]
+    async with started(migrated, pool=3, acquire=0.2, statement=600) as running, client_of(running) as client:
+        reads = [asyncio.ensure_future(running.reads.fetch_raw(slow(migrated, 600))) for _ in range(2)]
         await until(lambda: running.reads.in_use == 2)
-        begun = time.monotonic()
-        response = await client.get("/v1/users")
-        assert time.monotonic() - begun < 1.5
+        async with asyncio.timeout(60):
+            response = await client.get("/v1/users")
         await cancel(reads)
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert response.json()["detail"] == "Too many reads are waiting for a connection."
@@ -210,10 +207,9 @@ async def test_a_query_that_takes_too_long_is_ended(migrated: Settings) -> None:
         await running.reads.fetch_raw(
             "SELECT 1"
         )  # a held connection: a time-out on it is not taken for a lost one
-        begun = time.monotonic()
-        with pytest.raises(Unavailable, match="too long"):
-            await running.reads.fetch_raw(slow(migrated, 5))
-        assert time.monotonic() - begun < 0.95
+        async with asyncio.timeout(60):
+            with pytest.raises(Unavailable, match="too long"):
+                await running.reads.fetch_raw(slow(migrated, 600))
 
 
 async def test_the_server_knows_the_time_limit(server: Server, server_settings: Settings) -> None:
@@ -243,7 +239,7 @@ async def test_readers_are_served_in_the_order_they_came(migrated: Settings) -> 
 
 async def test_several_reads_of_one_request_do_not_wait_for_each_other(migrated: Settings) -> None:
     async with started(migrated, pool=2) as running:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             rows = await asyncio.gather(*(running.reads.fetch_raw("SELECT 1") for _ in range(20)))
         assert len(rows) == 20
 

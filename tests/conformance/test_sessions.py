@@ -113,7 +113,7 @@ _HOSTILE = {
 }
 
 
-async def test_what_an_administrator_set_changes_no_value(server: Server) -> None:
+async def test_what_an_administrator_set_changes_no_value(own_server: Server) -> None:
     body = {
         "string": 'it\'s \\ "é" 👩‍👧',
         "float": 0.1234567890123456,
@@ -124,9 +124,9 @@ async def test_what_an_administrator_set_changes_no_value(server: Server) -> Non
         "json": {"a": ["\\", "'", 1.5]},
         "decimal": "-0.01",
     }
-    with sample_database(server) as settings:
-        for sql, _ in _HOSTILE[server.engine]:
-            server.query(sql.format(settings.db_name))
+    with sample_database(own_server) as settings:
+        for sql, _ in _HOSTILE[own_server.engine]:
+            own_server.query(sql.format(settings.db_name))
         try:
             async with started(settings) as running, client_of(running) as client:
                 response = await client.post("/v1/values", json=body)
@@ -138,14 +138,14 @@ async def test_what_an_administrator_set_changes_no_value(server: Server) -> Non
                 held = await running.writes.run(lambda db: db[values].get_row(row["id"]))
                 assert held is not None and ValuesRow.from_mapping(held) == read
                 variable = {"mariadb": "@@tx_isolation", "mysql": "@@transaction_isolation"}.get(
-                    server.engine, "current_setting('transaction_isolation')"
+                    own_server.engine, "current_setting('transaction_isolation')"
                 )
                 for level in await in_both_sessions(running, f"SELECT {variable}"):
                     assert level.lower().replace("-", " ") == "read committed"
         finally:
-            for _, undo in _HOSTILE[server.engine]:
+            for _, undo in _HOSTILE[own_server.engine]:
                 if undo:
-                    server.query(undo)
+                    own_server.query(undo)
 
 
 async def test_credentials_hold_any_character(server: Server) -> None:

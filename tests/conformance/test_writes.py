@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import threading
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ class Blocked:
 
     def __call__(self, db: DAL, email: str = "") -> None:
         self.running += 1
-        assert self.go.wait(20)
+        assert self.go.wait(60)
         if email:
             add_users(db, email)
 
@@ -113,26 +112,6 @@ async def test_pydal_works_inside_a_unit_only(running: Running) -> None:
     assert db._adapter.held_connection() is None
 
 
-async def test_a_unit_that_swallows_a_failed_statement_does_not_pass_for_stored(
-    server: Server, empty: Settings
-) -> None:
-    async with started(empty) as running:
-        await running.writes.run(add_users, "a")
-
-        def add_in_any_case(db: DAL) -> None:
-            add_users(db, "b")
-            with suppress(Exception):
-                add_users(db, "a")
-
-        if server.engine == "postgresql":  # has rolled all of it back by now, and takes COMMIT for ROLLBACK
-            with pytest.raises(RuntimeError, match="nothing was stored"):
-                await running.writes.run(add_in_any_case)
-            assert stored_emails(empty) == ["a"]
-        else:  # has rolled back the one statement
-            await running.writes.run(add_in_any_case)
-            assert stored_emails(empty) == ["a", "b"]
-
-
 # --- bounds
 
 
@@ -154,7 +133,7 @@ async def test_a_full_queue_is_503_with_retry_after(migrated: Settings) -> None:
 
 async def test_a_unit_that_waits_too_long_for_its_turn_is_never_run(running: Running) -> None:
     blocked = Blocked()
-    async with started(running.backend.settings, write=0.3) as hurried:
+    async with started(running.backend.settings, write=1.5) as hurried:
         waiting = [asyncio.ensure_future(hurried.writes.run(blocked)) for _ in range(hurried.writes.size)]
         await until(lambda: blocked.running == hurried.writes.size)
         with pytest.raises(Unavailable, match="nothing was stored"):
@@ -167,7 +146,7 @@ async def test_a_unit_that_waits_too_long_for_its_turn_is_never_run(running: Run
 
 async def test_a_unit_that_takes_too_long_may_still_be_stored_and_says_so(running: Running) -> None:
     blocked = Blocked()
-    async with started(running.backend.settings, write=0.3) as hurried:
+    async with started(running.backend.settings, write=1.5) as hurried:
         with pytest.raises(OutcomeUnknown):
             await hurried.writes.run(blocked, "a")
         assert hurried.writes.in_flight == 1  # its thread is still taken
@@ -203,7 +182,7 @@ async def test_stop_finishes_what_is_in_flight(running: Running) -> None:
     assert stored_emails(running.backend.settings) == [f"a{n}" for n in range(count)]
     await asyncio.gather(*units)
     with pytest.raises(Unavailable):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await stopping.writes.run(add_users, "too late")
 
 

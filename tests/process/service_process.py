@@ -1,128 +1,100 @@
 """The sample service as a process of its own, and clients that load it."""
 
 import asyncio
+import multiprocessing
 import os
 import re
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from fastapi import APIRouter
 
-from dbservice.settings import Settings
-
-from ..faults import until
-from ..sample_service import stored_emails
-
-ROOT = Path(__file__).parents[2]
-
-
-CONNECT, ACQUIRE, STATEMENT, WRITE = 2.0, 1.0, 2.0, 3.0
-
-
-LONGEST = max(ACQUIRE + STATEMENT, WRITE) + 1.5  # what a request may take, and a busy machine adds
-
-
-MAIN = f"""
-import sys
-import time
-from pathlib import Path
-
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "template/src")!r}]
-
-from dbservice import Reads, Writes
+from dbservice import DAL, Reads, Writes
 from dbservice.cli import main
 from dbservice.http import Router
-from tests.faults import slow
-from tests.sample_service import sample_service, users
+from dbservice.settings import Settings
+from dbservice.testing import servers
 
-service = sample_service(
-    Path(__file__).parents[1], connect={CONNECT}, acquire={ACQUIRE}, statement={STATEMENT}, write={WRITE}, drain=10
-)
-router = Router("slow")
+from ..faults import slow, until, wait_until
+from ..sample_service import PATIENT, add_users, sample_service, stored_emails
 
-
-@router.get("/read")
-async def slow_read(reads: Reads) -> str:
-    await reads.fetch_raw(slow(reads.backend.settings, 0.7))
-    return "done"
-
-
-@router.post("/write/{{email}}", status_code=201)
-async def slow_write(email: str, writes: Writes) -> str:
-    def add(db):
-        time.sleep(0.7)
-        db[users].insert(email=email)
-
-    await writes.run(add)
-    return "done"
-
-
-service.routers.append(router)
-raise SystemExit(main(service))
-"""
-
-
-def _hears_interrupts() -> None:
-    # a shell that runs the tests in the background makes all below it deaf to SIGINT
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+TIGHT = {"connect": 2.0, "acquire": 1.0, "statement": 2.0, "write": 3.0}
+"""Limits that a database which hangs soon meets."""
 
 
 class Process:
-    """`python -m svc serve`, in a folder of its own."""
+    """`python -m my_svc serve`, in a folder of its own.
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], *words: str) -> None:
-        package = folder / "svc"
-        package.mkdir(exist_ok=True)
-        (package / "__main__.py").write_text(MAIN)
-        self.port = free_port()
+    It is forked from a process that has imported the service already: to import it takes longer than most tests. What
+    runs is the command line, from its arguments to its exit code; `tests/process/test_cli.py` starts it from nothing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        environ: Mapping[str, str],
+        *words: str,
+        limits: Mapping[str, float] = PATIENT,
+    ) -> None:
+        self.port = servers.free_port()
+        self.folder = folder
         self.log = folder / "stderr"
+        self.log.touch()
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "svc", *(words or ("serve", "--port", str(self.port)))],
-                cwd=folder,
-                env={**kept, "PYTHONDONTWRITEBYTECODE": "1", "LOG_LEVEL": "warning", **environ},
-                stderr=log,
-                preexec_fn=_hears_interrupts,
-            )
+        environ = {**kept, "LOG_LEVEL": "warning", **environ}
+        words = words or ("serve", "--port", str(self.port))
+        self._process = _forkserver().Process(target=_run, args=[folder, environ, words, dict(limits)])
+        self._process.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._process.kill()
+        self._process.join()
 
     @property
     def running(self) -> bool:
-        return self._process.poll() is None
+        return self._process.is_alive()
 
     def said(self) -> list[str]:
         """The lines on standard error."""
         return self.log.read_text().splitlines()
 
     def signal(self, what: signal.Signals) -> None:
-        self._process.send_signal(what)
+        assert self._process.pid
+        os.kill(self._process.pid, what)
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self) -> int:
         """Its exit code."""
-        return self._process.wait(seconds)
+        self._process.join(60)
+        assert self._process.exitcode is not None, "it did not end"
+        return self._process.exitcode
+
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
 
     async def becomes(self, status: int, client: httpx.AsyncClient) -> httpx.Response:
         """Wait until readiness has this status; its answer."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             assert self.running, "\n".join(self.said())
             with suppress(httpx.TransportError):
@@ -131,12 +103,6 @@ class Process:
                     return response
             assert time.monotonic() < deadline, f"readiness did not become {status}"
             await asyncio.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environ_of(settings: Settings, **more: str) -> dict[str, str]:
@@ -172,13 +138,13 @@ class Load:
         self.unknown: set[str] = set()
         self.refused: set[str] = set()
         self.read = 0
-        self.longest = 0.0
         self.strange: list[str] = []
+        self._answers = [0] * 8
         self._go = True
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.ensure_future(self._write(n)) for n in range(4)]
-        self._tasks += [asyncio.ensure_future(self._reads()) for _ in range(4)]
+        self._tasks += [asyncio.ensure_future(self._reads(n)) for n in range(4, 8)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -190,23 +156,27 @@ class Load:
         writes, reads = len(self.acknowledged) + number, self.read + number
         await until(lambda: len(self.acknowledged) >= writes and self.read >= reads)
 
-    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response | None:
-        begun = time.monotonic()
+    async def all_answered(self) -> None:
+        """Wait until each client has got two more answers: to what it asks now, and to what it asks then."""
+        before = self._answers[:]
+        await until(lambda: all(now >= then + 2 for now, then in zip(self._answers, before, strict=True)))
+
+    async def _send(self, client: int, method: str, path: str, **options: Any) -> httpx.Response | None:
         try:
             response = await self._client.request(method, path, **options)
         except httpx.TransportError:  # only once it stops, and then it does not say whether it heard
             await asyncio.sleep(0.05)
             return None
-        self.longest = max(self.longest, time.monotonic() - begun)
+        self._answers[client] += 1
         if response.status_code == 503:
             await asyncio.sleep(0.05)
         elif response.status_code not in (200, 201):
             self.strange.append(f"{method} {path}: {response.status_code} {response.text}")
         return response
 
-    async def _reads(self) -> None:
+    async def _reads(self, client: int) -> None:
         while self._go:
-            response = await self._send("GET", "/v1/users?limit=5")
+            response = await self._send(client, "GET", "/v1/users?limit=5")
             self.read += response is not None and response.status_code == 200
 
     async def _write(self, client: int) -> None:
@@ -214,7 +184,7 @@ class Load:
         while self._go:
             number += 1
             email = f"{client}-{number}@{self._domain}"
-            response = await self._send("POST", "/v1/users", json={"email": email})
+            response = await self._send(client, "POST", "/v1/users", json={"email": email})
             if response is None:
                 self.unknown.add(email)
             elif response.status_code == 201:
@@ -230,3 +200,73 @@ class Load:
         assert not self.acknowledged - found
         assert not self.refused & found
         assert found <= self.acknowledged | self.unknown
+
+
+# --- in the other process
+
+
+@cache
+def _forkserver() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with _importable():
+        forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Let the fork server find this module, which it looks for where PYTHONPATH says."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    yield
+    del os.environ["PYTHONPATH"]
+    if before is not None:
+        os.environ["PYTHONPATH"] = before
+
+
+def _run(folder: Path, environ: Mapping[str, str], words: Sequence[str], limits: Mapping[str, float]) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    os.dup2(os.open("stderr", os.O_WRONLY | os.O_APPEND), 2)
+    # a shell that runs the tests in the background makes all below it deaf to SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    service = sample_service(folder, **limits)
+    service.routers.append(_slow_routes(folder))
+    raise SystemExit(main(service, words))
+
+
+def _slow_routes(folder: Path) -> APIRouter:
+    router = Router("slow")
+
+    def held() -> bool:
+        return not (folder / "go").exists()
+
+    def begin() -> None:
+        with (folder / "begun").open("a") as begun:
+            begun.write(".")
+
+    @router.get("/read")
+    async def slow_read(reads: Reads) -> str:
+        await reads.fetch_raw(slow(reads.backend.settings, 0.7))
+        return "done"
+
+    @router.get("/held/read")
+    async def held_read(reads: Reads) -> str:
+        begin()
+        while held():
+            await reads.fetch_raw(slow(reads.backend.settings, 0.1))
+        return "done"
+
+    @router.post("/held/write/{email}", status_code=201)
+    async def held_write(email: str, writes: Writes) -> str:
+        def add(db: DAL) -> None:
+            begin()
+            wait_until(lambda: not held())
+            add_users(db, email)
+
+        await writes.run(add)
+        return "done"
+
+    return router

@@ -3,29 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from dbservice.testing import plugin, servers
-from dbservice.testing.servers import Missing, Server
+from dbservice.testing.servers import Server
 
 from ..faults import sessions, wait_until
 from ..sample_service import sample_database
-from .service_process import LONGEST, STATEMENT, Load, Process, environ_of, metric
-
-
-@pytest.fixture(params=sorted(servers.ENGINES))
-def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that the test may do anything to."""
-    plugin.find_server(request.param, request.config)  # skips what cannot be had
-    try:
-        server = servers.own(request.param)
-    except Missing as missing:
-        pytest.skip(str(missing))
-    with server:
-        yield server
+from .service_process import TIGHT, Load, Process, environ_of, metric
 
 
 async def test_the_database_starts_late_stops_and_is_killed_under_a_running_service(
@@ -33,8 +17,8 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
 ) -> None:
     with sample_database(own_server) as settings:
         own_server.stop()
-        environ = environ_of(settings, DB_MAX_RETRIES="200", DB_RETRY_DELAY="0.1")
-        with Process(tmp_path, environ) as process:
+        environ = environ_of(settings, DB_MAX_RETRIES="10000", DB_RETRY_DELAY="0.1")
+        with Process(tmp_path, environ, limits=TIGHT) as process:
             wait_until(lambda: any("waiting for" in line for line in process.said()))
             await asyncio.to_thread(own_server.start)
             async with process.client() as client:
@@ -48,11 +32,11 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
                         answer = await process.becomes(503, client)
                         assert answer.json()["detail"] == "The database does not answer."
                         assert (await client.get("/healthz")).status_code == 200
+                        await load.all_answered()
                         await asyncio.to_thread(own_server.start)
                         await process.becomes(200, client)
                         await load.goes_on(20)
                 assert not load.strange
-                assert load.longest < LONGEST
                 assert load.refused or load.unknown
                 assert await metric(client, "db_read_pool_size") == size == 3
                 assert await metric(client, "db_read_pool_in_use") == 0
@@ -65,7 +49,10 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
 async def test_no_request_waits_longer_than_a_limit_for_a_database_that_hangs(
     own_server: Server, tmp_path: Path
 ) -> None:
-    with sample_database(own_server) as settings, Process(tmp_path, environ_of(settings)) as process:
+    with (
+        sample_database(own_server) as settings,
+        Process(tmp_path, environ_of(settings), limits=TIGHT) as process,
+    ):
         async with process.client() as client:
             await process.becomes(200, client)
             load = Load(client)
@@ -76,14 +63,13 @@ async def test_no_request_waits_longer_than_a_limit_for_a_database_that_hangs(
                     os.kill(pid, signal.SIGSTOP)
                 try:
                     await process.becomes(503, client)
-                    await asyncio.sleep(2 * STATEMENT)
+                    await load.all_answered()
                 finally:
                     for pid in pids:
                         os.kill(pid, signal.SIGCONT)
                 await process.becomes(200, client)
                 await load.goes_on(10)
             assert not load.strange
-            assert load.longest < LONGEST
             assert await metric(client, "db_read_pool_in_use") == 0
         load.assert_kept(settings)
 

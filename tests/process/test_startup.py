@@ -2,37 +2,35 @@
 
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
 from dbservice.settings import Settings
+from dbservice.testing import servers
 from dbservice.testing.servers import Server
 
 from ..faults import Proxy, wait_until
-from .service_process import Process, environ_of, free_port
+from .service_process import Process, environ_of
 
 
 def assert_one_line(process: Process, *words: str) -> None:
-    """Assert that it ended at once, with exit code 1 and one line that holds these words."""
-    begun = time.monotonic()
+    """Assert that it ended with exit code 1 and one line that holds these words, so without a retry."""
     assert process.wait() == 1
-    assert time.monotonic() - begun < 10
     (line,) = process.said()
     for word in words:
         assert word in line
 
 
 def test_a_wrong_password_is_said_at_once(server_settings: Settings, tmp_path: Path) -> None:
-    environ = environ_of(server_settings, DB_PASS="not-the-one", DB_MAX_RETRIES="50", DB_RETRY_DELAY="60")
+    environ = environ_of(server_settings, DB_PASS="not-the-one", DB_MAX_RETRIES="50", DB_RETRY_DELAY="3600")
     with Process(tmp_path, environ) as process:
         assert_one_line(process, "sample: Cannot use ", server_settings.db_user, "check DB_USER and DB_PASS")
         assert "not-the-one" not in process.said()[0]
 
 
 def test_a_missing_database_is_said_at_once(server_settings: Settings, tmp_path: Path) -> None:
-    environ = environ_of(server_settings, DB_NAME="not_there", DB_MAX_RETRIES="50", DB_RETRY_DELAY="60")
+    environ = environ_of(server_settings, DB_NAME="not_there", DB_MAX_RETRIES="50", DB_RETRY_DELAY="3600")
     with Process(tmp_path, environ) as process:
         assert_one_line(process, "sample: Cannot use ", "not_there", "check DB_NAME")
 
@@ -40,12 +38,14 @@ def test_a_missing_database_is_said_at_once(server_settings: Settings, tmp_path:
 def test_a_start_without_a_database_is_given_up_after_the_last_retry(
     server_settings: Settings, tmp_path: Path
 ) -> None:
-    environ = environ_of(server_settings, DB_PORT=str(free_port()), DB_MAX_RETRIES="2", DB_RETRY_DELAY="0.1")
+    environ = environ_of(
+        server_settings, DB_PORT=str(servers.free_port()), DB_MAX_RETRIES="2", DB_RETRY_DELAY="0.1"
+    )
     with Process(tmp_path, environ) as process:
         assert process.wait() == 1
         *waiting, last = process.said()
     assert len(waiting) == 2 and all("waiting for" in line for line in waiting)
-    assert last.startswith("sample: Nobody answers at ") and "after 3 attempts" in last
+    assert last.startswith("sample: Cannot use ") and "after 3 attempts" in last
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
@@ -53,19 +53,23 @@ def test_a_start_without_a_database_is_given_up_after_the_last_retry(
 def test_a_start_that_waits_ends_on_a_signal(
     server_settings: Settings, tmp_path: Path, port: str, how: signal.Signals
 ) -> None:
-    environ = environ_of(server_settings, **{port: str(free_port())}, DB_MAX_RETRIES="9", DB_RETRY_DELAY="60")
+    environ = environ_of(
+        server_settings, **{port: str(servers.free_port())}, DB_MAX_RETRIES="9", DB_RETRY_DELAY="3600"
+    )
     with Process(tmp_path, environ) as process:
         wait_until(process.said)
         process.signal(how)
-        assert process.wait(5) == 128 + how
+        assert process.wait() == 128 + how
         assert len(process.said()) == 1
 
 
 async def test_a_replica_that_comes_late_is_waited_for(
     server: Server, server_settings: Settings, tmp_path: Path
 ) -> None:
-    port = free_port()
-    environ = environ_of(server_settings, DB_READ_PORT=str(port), DB_MAX_RETRIES="200", DB_RETRY_DELAY="0.1")
+    port = servers.free_port()
+    environ = environ_of(
+        server_settings, DB_READ_PORT=str(port), DB_MAX_RETRIES="10000", DB_RETRY_DELAY="0.1"
+    )
     with Process(tmp_path, environ) as process:
         wait_until(process.said)
         assert f":{port}/" in process.said()[0] and "waiting for " in process.said()[0]
@@ -77,12 +81,12 @@ async def test_a_replica_that_comes_late_is_waited_for(
 def test_a_start_without_a_replica_is_given_up_after_the_last_retry(
     server_settings: Settings, tmp_path: Path
 ) -> None:
-    port = free_port()
+    port = servers.free_port()
     environ = environ_of(server_settings, DB_READ_PORT=str(port), DB_MAX_RETRIES="1", DB_RETRY_DELAY="0.1")
     with Process(tmp_path, environ) as process:
         assert process.wait() == 1
         last = process.said()[-1]
-    assert last.startswith("sample: Nobody answers at ") and f":{port}/" in last
+    assert last.startswith("sample: Cannot use ") and f":{port}/" in last
     assert "Connection refused" in last
 
 

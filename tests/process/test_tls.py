@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dbservice.backends import Backend, backend_for
 from dbservice.reads import ReadPool
 from dbservice.settings import Settings
-from dbservice.startup import sentence
 from dbservice.testing import plugin, servers
 
 from ..faults import slow, until
@@ -42,7 +41,7 @@ async def by_databases(engine: Backend, sql: str) -> Any:
 
 async def by_the_driver_of_pydal(engine: Backend, sql: str) -> Any:
     def ask() -> Any:
-        connection = engine.connect(statement_timeout=5)
+        connection = engine.connect(statement_timeout=60)
         cursor = connection.cursor()
         cursor.execute(sql)
         answer = cursor.fetchone()[0]
@@ -74,7 +73,7 @@ def trusting(settings: Settings, mode: str, ca: Path | None = None, host: str | 
 async def assert_refused(engine: Backend, library: Library, *words: str) -> None:
     with pytest.raises(Exception) as raised:
         await library(engine, "SELECT 1")
-    said = sentence(engine, raised.value)
+    said = engine.explain(raised.value)
     assert "\n" not in said
     assert any(word in said.lower() for word in words), said
 

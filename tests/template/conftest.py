@@ -3,17 +3,44 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import copier
 import pytest
+from copier._jinja_ext import SandboxedEnvironment
+from jinja2.bccache import Bucket, BytecodeCache
 
 ROOT = Path(__file__).parents[2]
 
 
 Stamp = Callable[..., Path]
+
+
+class _CompiledTemplates(BytecodeCache):
+    """What Jinja has compiled, by file and content."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._known.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        assert bucket.code
+        self._known[bucket.key, bucket.checksum] = bucket.code
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_templates_once() -> Iterator[None]:
+    """Copier compiles the macros of the form anew for each question of each copy: most of the time that a copy takes."""
+    cache = _CompiledTemplates()
+    with pytest.MonkeyPatch.context() as patched:
+        kept = property(lambda environment: cache, lambda environment, given: None)
+        patched.setattr(SandboxedEnvironment, "bytecode_cache", kept, raising=False)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """Stamped services, run as their developers run them: `make check`, `make test`, `make run`, and an API that keeps to
 its OpenAPI document."""
 
+import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +19,7 @@ import httpx
 import pytest
 import yaml
 
+from dbservice.testing import servers
 from dbservice.testing.plugin import fresh_database
 
 ROOT = Path(__file__).parents[2]
@@ -84,9 +85,7 @@ def make(folder: Path, *targets: str) -> str:
 @contextmanager
 def served(folder: Path, **settings: str) -> Iterator[str]:
     """The URL of the service that `make run` serves; at the end it has stopped cleanly on SIGTERM."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(servers.free_port())
     command = ["make", "--no-print-directory", "run"]
     process = subprocess.Popen(
         command, cwd=folder, env=environment(PORT=port, **settings), start_new_session=True
@@ -105,7 +104,7 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
         yield url
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+        process.wait(60)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -124,6 +123,18 @@ def test_make_check_finds_a_misspelt_column(stamp: Stamp) -> None:
         route.write_text(written)
     assert done.returncode != 0
     assert f'routes/notes.py:{lines + 4}: error: "NotesRow" has no attribute "titel"' in done.stdout
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_pyright_is_content_too(stamp: Stamp, name: str, tmp_path: Path) -> None:
+    folder = stamp(name)
+    own = [str(each) for each in (folder / "src").iterdir() if each.name != "dbservice" and each.is_dir()]
+    settings = {"include": [*own, str(folder / "tests")], "extraPaths": [str(folder / "src")]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps({**settings, "typeCheckingMode": "strict"}))
+    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "--outputjson"]
+    done = subprocess.run([*command, "--project", tmp_path], capture_output=True, text=True)
+    said = json.loads(done.stdout)
+    assert said["summary"]["filesAnalyzed"] > 5 and not said["generalDiagnostics"], done.stdout
 
 
 @pytest.mark.parametrize("name", ANSWERS)

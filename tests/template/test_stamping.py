@@ -1,12 +1,15 @@
 """What is stamped needs no second look: files, names, order, settings, CI."""
 
+import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from dbservice.schema import MANAGED_COLUMNS, RESERVED_ATTRIBUTES
 from dbservice.settings import Settings
@@ -134,6 +137,77 @@ def test_what_is_stamped_is_clean(stamp: Stamp, answers: dict[str, Any]) -> None
         assert not path.is_file() or not re.search(r"\{%|\{\{ ", path.read_text())
 
 
+DESCRIPTIONS = [
+    """It's "quoted" – „alle“, 漢字 🎉""",
+    r"C:\new\table, \" and \\ and \u0041" + "\\",
+    "100% of {{ service_name }}, {% raw %}, {# none #}, {0}, %(prog)s, ${HOME}, $(id)",
+    "'\"" * 45,
+    "'" * 46 + '"' * 44,
+    "\\" * 90,
+    "  two spaces, then two more  ",
+]
+
+
+@pytest.mark.parametrize("description", DESCRIPTIONS)
+def test_a_description_is_written_as_it_was_given(stamp: Stamp, description: str) -> None:
+    service = stamp({"service_name": "a", "description": description})
+    answers = yaml.safe_load((service / ".copier-answers.yml").read_text())
+    for folder in (service, stamp({"service_name": "a", "description": answers["description"]}, "again")):
+        is_clean(folder)
+        assert f"\n\n{description.strip()}\n\n" in (folder / "README.md").read_text()
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        assert project["description"] == description
+        given = [
+            ast.literal_eval(node.value)
+            for node in ast.walk(ast.parse((folder / "src/a/service.py").read_text()))
+            if isinstance(node, ast.keyword) and node.arg == "description"
+        ]
+        assert given == [description]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "```",
+        "~~~ a",
+        "# a",
+        "> a",
+        "- a",
+        "+",
+        "12) a",
+        "---",
+        "* * *",
+        "[a]: b",
+        "<!-- a",
+        "<script>",
+        "<details>",
+        "a <details> b",
+        r"a \<details> b",
+        r"a \\<details> b",
+        "`a` <details> `b`",
+        "` <details> b",
+        r"\` <details> `",
+        "`` ` <details> `` `",
+    ],
+)
+def test_a_description_leaves_the_rest_of_the_readme_as_it_is(stamp: Stamp, description: str) -> None:
+    def blocks(description: str, folder: str) -> tuple[str, str, str]:
+        service = stamp({"service_name": "a", "description": description}, folder)
+        html = MarkdownIt("commonmark").render((service / "README.md").read_text())
+        before, start, rest = html.partition("\n<p>")
+        return (before, *(start + rest).split("</p>\n", 1))
+
+    before, said, after = blocks(description, "one")
+    plain = blocks("plain", "two")
+    assert (before, after) == (plain[0], plain[2])
+    assert said.startswith("\n<p>") and not re.search("<(?!/?(p|code)>)", said)
+
+
+def test_code_in_a_description_is_code_in_the_readme(stamp: Stamp) -> None:
+    description = "Keeps `Map<key, value>` and *more*"
+    assert f"\n\n{description}\n\n" in (stamp({"description": description}) / "README.md").read_text()
+
+
 def test_the_defaults_are_right_answers(stamp: Stamp) -> None:
     """With --defaults they are not checked, to lose no time."""
     answers = yaml.safe_load((stamp() / ".copier-answers.yml").read_text())
@@ -184,6 +258,10 @@ def test_a_column_says_everything_that_was_answered(stamp: Stamp) -> None:
             "choice": "enum(a,a index) = a index",
             "plain": "string(9) index = it's",
             "both": "string(9) unique index",
+            "empty": "string(4) =",
+            "empty_text": "text optional  =  ",
+            "empty_json": 'string(4) unique = ""',
+            "empty_index": "string(4) index optional=",
         },
     }
     service = stamp({"service_name": "a", "tables": tables})

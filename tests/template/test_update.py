@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from .conftest import run
+from .test_quoting import QUOTED
 
 
 def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path: Path) -> None:
@@ -20,7 +23,7 @@ def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path:
     git("add", "-A", cwd=source)
     git("commit", "-m", "one", cwd=source)
     git("tag", "1.0.0", cwd=source)
-    run("copier", "copy", "--defaults", source, service, cwd=tmp_path)
+    run("copier", "copy", "--defaults", "--data", f"description={QUOTED}", source, service, cwd=tmp_path)
     git("init", cwd=service)
     git("add", "-A", cwd=service)
     git("commit", "-m", "stamped", cwd=service)
@@ -41,7 +44,9 @@ def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path:
         text=True,
     )
     assert renamed.returncode == 1
-    assert "service_name other: the service's own files call it service" in renamed.stderr.splitlines()[-1]
+    assert (
+        "service_name other: the service's own files use the name service" in renamed.stderr.splitlines()[-1]
+    )
     assert "Traceback" not in renamed.stderr
     assert not subprocess.check_output(["git", "status", "--porcelain"], cwd=service)
 
@@ -50,6 +55,7 @@ def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path:
     )
     for answer in ("tables", "database", "schema", "description"):
         assert re.search(rf"^ +{answer}\b.* (src/service/|pyproject\.toml)", said, re.M)
+    assert yaml.safe_load((service / ".copier-answers.yml").read_text())["description"] == QUOTED
     same = {
         str(path.relative_to(service)) for path, content in stamped.items() if path.read_bytes() == content
     }

@@ -2,7 +2,7 @@
 
 import pymysql
 
-from dbservice.backends import ErrorKind, backend_for
+from dbservice.backends import WORTH_WAITING_FOR, backend_for
 from dbservice.settings import Settings
 
 
@@ -12,5 +12,5 @@ async def test_too_many_connections_of_an_account_are_retried(server_settings: S
             backend_for(server_settings).classify_error(
                 pymysql.err.OperationalError(1226, "max_user_connections")
             )
-            is ErrorKind.STARTING
+            in WORTH_WAITING_FOR
         )

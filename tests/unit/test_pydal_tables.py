@@ -46,7 +46,7 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
     def run(db: DAL, unit: Callable[[DAL], Any]) -> Any:
         db.begin_unit()
         answer = unit(db)
-        db.end_unit("COMMIT")
+        db.commit_unit()
         return answer
 
     def insert(name: str, db: DAL) -> None:

@@ -481,7 +481,7 @@ def test_the_cpu_limit_of_a_container_counts(
 
 
 def test_the_largest_machine_has_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "cores", lambda: 768)
+    monkeypatch.setattr(module, "available_cpus", lambda: 768)
     assert Settings.load(SERVER).db_pool_size == 1000
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,6 +136,6 @@ def parents(table: sa.Table) -> dict[str, Any]:
 
 def make_check_is_content(cli_service: CliService) -> None:
     for words in (["format", "--check"], ["check"]):
-        command = [sys.executable, "-m", "ruff", *words, "--no-cache", "."]
+        command = [str(Path(sys.executable).with_name("ruff")), *words, "--no-cache", "."]
         found = subprocess.run(command, capture_output=True, text=True, cwd=cli_service.versions)
         assert found.returncode == 0, found.stdout

@@ -8,7 +8,7 @@ import pytest
 from dbservice import migrations
 from dbservice.errors import StartupError
 
-from ...cli_service import CliService
+from ...cli_service import CliService, CommandLine
 from .live_tables import BEFORE, ONE, fill, names, seen
 
 
@@ -41,7 +41,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("body", BROKEN)
-def test_a_revision_that_fails_is_one_sentence_and_leaves_nothing(cli_service: CliService, body: str) -> None:
+def test_a_revision_that_fails_is_one_sentence_and_leaves_nothing(
+    cli_service: CliService, run: CommandLine, body: str
+) -> None:
     cli_service.tables(ONE)
     cli_service.revision("first")
     cli_service.upgrade()
@@ -65,7 +67,7 @@ def downgrade() -> None:
     pass
 """
     )
-    code, out, err = cli_service.run("migrate")
+    code, out, err = run("migrate")
     assert (code, out) == (1, "") and BROKEN[body] in err
     assert [line for line in err.splitlines() if "info" not in line] == err.splitlines()[-1:]
     (cli_service.versions / "0002_broken.py").unlink()

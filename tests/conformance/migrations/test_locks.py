@@ -13,6 +13,7 @@ from dbservice import Limits, Service, migrations
 from dbservice.errors import StartupError
 
 from ...cli_service import CliService
+from ...faults import wait_until
 from ...sample_service import metadata
 from .live_tables import BEFORE, ONE, names
 
@@ -88,16 +89,24 @@ def test_a_table_in_use_does_not_make_everybody_wait(cli_service: CliService) ->
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
         migrating = threading.Thread(target=cli_service.upgrade)
         migrating.start()
-        time.sleep(1)
-        assert migrating.is_alive()
         cursor = second.cursor()
-        cursor.execute("SET statement_timeout = '5s'")
+        wait_until(lambda: waiting(cursor))
+        cursor.execute("SET statement_timeout = '60s'")
         cursor.execute("SELECT * FROM users")  # waits behind the migration, which gives up first
         second.rollback()
         reader.rollback()
-        migrating.join(timeout=20)
+        migrating.join(timeout=60)
         assert not migrating.is_alive()
     assert cli_service.differences() == []
+
+
+def waiting(cursor: Any) -> bool:
+    """Whether somebody waits for a lock in this database of PostgreSQL."""
+    cursor.execute(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+        " WHERE datname = current_database() AND NOT granted"
+    )
+    return bool(cursor.fetchone()[0])
 
 
 @pytest.mark.engines("mysql", "mariadb")
@@ -110,10 +119,8 @@ def test_a_table_in_use_is_waited_for(cli_service: CliService, caplog: pytest.Lo
     with closing(cli_service.database.connect()) as reader, ThreadPoolExecutor(1) as other:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
         migrating = other.submit(cli_service.upgrade)
-        deadline = time.monotonic() + 20
-        while "tried again" not in caplog.text and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: "tried again" in caplog.text)
         reader.rollback()
-        migrating.result(timeout=20)
+        migrating.result(timeout=60)
     assert "tried again: the tables are in use by others" in caplog.messages
     assert cli_service.differences() == [] and "alembic_version_demo_half" not in names(cli_service)

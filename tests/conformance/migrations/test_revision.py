@@ -1,6 +1,7 @@
 """What `make revision` writes, says and refuses."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -8,14 +9,14 @@ from dbservice import migrations
 from dbservice.errors import StartupError
 
 from ...cli_service import CliService
-from .live_tables import BEFORE, NOTES, ONE, POSTS, fill, make_check_is_content, rows, the_checks_hold
+from .live_tables import BEFORE, NOTES, ONE, POSTS, fill, make_check_is_content, names, rows, the_checks_hold
 
 
 @pytest.mark.engines("sqlite")
 def test_a_revision_is_right_without_ruff(cli_service: CliService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     cli_service.tables(BEFORE)
-    assert "op.create_table('users'" in cli_service.revision()
+    assert "op.create_table('users'" in cli_service.revision(again=True)
     cli_service.upgrade()
     assert cli_service.differences() == []
 
@@ -81,7 +82,7 @@ def test_what_a_revision_drops_is_named(cli_service: CliService, caplog: pytest.
         .replace("nick = Column(", "nickname = Column(")
         .replace("    big = Column(Numeric(18, 2), nullable=True)\n", "")
     )
-    text = cli_service.revision("second")
+    text = cli_service.revision("second", again=True)
     said = [
         "drops the table notes with all its rows",
         "drops users.email with what it holds",
@@ -128,7 +129,7 @@ def test_the_advice_for_a_renamed_column_works(
     table = "posts" if name == "indexed" else "users"
     before = rows(cli_service, table)
     cli_service.tables(BEFORE.replace(RENAMED[name][0], RENAMED[name][1]))
-    text = cli_service.revision("second")
+    text = cli_service.revision("second", again=True)
     advice = re.search(r"write (batch_op\.alter_column\(.*\)) in place", "\n".join(caplog.messages))
     assert advice
     head, _, rest = text.partition("def upgrade")
@@ -199,3 +200,38 @@ def test_a_foreign_key_to_nothing_is_refused(cli_service: CliService) -> None:
     with pytest.raises(StartupError) as caught:
         cli_service.revision()
     assert str(caught.value) == "posts.user_id refers to users.id, which tables.py does not have."
+
+
+ARGUMENTS = """
+class Users(Table, name="users"):
+    nick = Column(String(20), nullable=True)
+    team = Column(Integer(), index=True)
+    balance = Column(Numeric(12, 2), default="0")
+    kind = Column(Enum("a", "b"))
+    class_ = Column(String(3), name="class")
+    __table_args__ = (
+        UniqueConstraint("nick", "team"), UniqueConstraint("nick", "class"), Index(None, "team", "nick"),
+        CheckConstraint("balance >= 0", name="balance"), CheckConstraint("nick <> 'x'", name="nick"),
+    )
+
+class Roles(BareTable, name="roles", metadata=Table.__metadata__):
+    user_id = Column(BigInteger(), ForeignKey("users.id"), primary_key=True)
+    role = Column(String(20), primary_key=True)
+
+class Tokens(Timestamps, BareTable, name="tokens", metadata=Table.__metadata__):
+    id = Column(Uuid(), primary_key=True)
+"""
+
+
+def test_every_constraint_is_in_the_first_revision_and_is_no_difference(cli_service: CliService) -> None:
+    table = cli_service.tables(ARGUMENTS).tables.tables["users"]
+    text = cli_service.revision("first")
+    every: list[Any] = [*table.constraints, *table.indexes]
+    assert not [each.name for each in every if f'"{each.name}"' not in text]
+    assert not re.search(r"\bclass_\b", text)  # what Python calls a column is no business of the database
+    make_check_is_content(cli_service)
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    assert cli_service.revision("second") == ""
+    cli_service.migrate_to("base")
+    assert names(cli_service) == {"alembic_version_demo"}

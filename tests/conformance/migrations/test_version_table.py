@@ -10,7 +10,7 @@ from dbservice.errors import StartupError
 from dbservice.settings import Settings
 from dbservice.testing import servers
 
-from ...cli_service import CliService
+from ...cli_service import CliService, CommandLine
 from .live_tables import ONE, change_things
 
 
@@ -72,13 +72,13 @@ def test_an_account_that_may_not_read_the_version_table_is_told_so(
 @pytest.mark.engines("sqlite")
 @pytest.mark.parametrize("to", ["base", "head", "0001_first", None])
 def test_a_revision_that_the_code_does_not_know_is_one_sentence(
-    cli_service: CliService, to: str | None
+    cli_service: CliService, run: CommandLine, to: str | None
 ) -> None:
     cli_service.tables(ONE)
     cli_service.revision("first")
     cli_service.upgrade()
     change_things(cli_service, "UPDATE alembic_version_demo SET version_num = '0009_theirs'")
-    code, out, err = cli_service.run("migrate", *(["--to", to] if to else []))
+    code, out, err = run("migrate", *(["--to", to] if to else []))
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].endswith(
         "The database is at revision 0009_theirs, which this code does not know: deploy the code that it belongs to."
@@ -88,12 +88,12 @@ def test_a_revision_that_the_code_does_not_know_is_one_sentence(
 
 @pytest.mark.engines("sqlite")
 @pytest.mark.parametrize("to", ["", "nonsense", "+7", "base:head", "0"])
-def test_an_unknown_revision_is_one_sentence(cli_service: CliService, to: str) -> None:
+def test_an_unknown_revision_is_one_sentence(cli_service: CliService, run: CommandLine, to: str) -> None:
     cli_service.tables(ONE)
     cli_service.revision("first")
     cli_service.upgrade()
     cli_service.tables(ONE.replace("20", "30"))
     cli_service.revision("second")
-    code, out, err = cli_service.run("migrate", "--to", to)
+    code, out, err = run("migrate", "--to", to)
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1 and "Traceback" not in err, err

@@ -20,17 +20,24 @@ Convert = Callable[[Any], Any]
 class ErrorKind(enum.Enum):
     """What a driver's exception means."""
 
-    DUPLICATE = "a unique key stands against it"
-    REFERENCE = "a foreign key stands against it"
-    VALUE = "a value the column does not take"
-    RETRY = "the whole unit of work was rolled back and may be tried again"
-    LOST = "the connection is gone"
-    READ_ONLY = "the server takes no writes, as after a failover"
-    TIMEOUT = "the statement took too long and was ended"
-    STARTING = "nobody answers yet: worth waiting for"
-    DENIED = "the account or password is wrong"
-    MISSING = "the database does not exist"
-    OTHER = "anything else"
+    DUPLICATE = "unique constraint violated"
+    REFERENCE = "foreign-key constraint violated"
+    VALUE = "value not accepted by the column"
+    REQUIRED = "required column without a value"
+    RETRY = "transaction rolled back by the server, may be retried"
+    LOST = "connection lost"
+    READ_ONLY = "server is read-only, as after a failover"
+    TIMEOUT = "statement timeout"
+    STARTING = "server not reachable yet"
+    NO_SLOTS = "server has no free connection"
+    DENIED = "account or password refused"
+    NO_PRIVILEGE = "account lacks a privilege"
+    MISSING = "database does not exist"
+    OTHER = "other error"
+
+
+WORTH_WAITING_FOR = frozenset({ErrorKind.STARTING, ErrorKind.LOST, ErrorKind.NO_SLOTS})
+"""What a later attempt to connect may not meet any more."""
 
 
 class Codec(ABC):
@@ -106,6 +113,13 @@ class Backend(ABC):
     codec: ClassVar[Codec]
     migrations: Migrations
     health_statement: ClassVar[str] = "SELECT 1"
+    advice: ClassVar[dict[ErrorKind, str]] = {
+        ErrorKind.DENIED: "the account {account} or its password is refused ({words}): check {prefix}DB_USER and {prefix}DB_PASS",
+        ErrorKind.MISSING: "there is no database {database} that {account} may use ({words}): check DB_NAME",
+        ErrorKind.NO_SLOTS: "the server has no free connection for {account} ({words}): lower DB_POOL_SIZE, or raise the"
+        " connection limit of the server or the account",
+    }
+    """What to tell an operator, where the driver's own words are not enough."""
 
     def __init__(
         self,
@@ -123,6 +137,11 @@ class Backend(ABC):
     @abstractmethod
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
         """A DB-API connection with its session set up (strict, UTC, READ COMMITTED). `statement_timeout` in seconds."""
+
+    def connect_error(self, error: Exception) -> Exception:
+        """What `connect` raised, with the server's own code where the driver leaves that out. May ask the server again,
+        and blocks meanwhile."""
+        return error
 
     def interrupt(self, connection: Any) -> None:  # noqa: B027
         """End what another thread waits for on its connection."""
@@ -172,6 +191,18 @@ class Backend(ABC):
 
     # --- errors
 
+    def explain(self, error: BaseException) -> str:
+        """Why the database cannot be used, in one sentence for the operator, with what to do where that is known. No
+        driver puts a password into its errors."""
+        settings = self.settings
+        sentence = self.advice.get(self.classify_error(error), "{words}").format(
+            words=_words(error),
+            account=settings.db_user,
+            database=settings.db_name,
+            prefix="MIGRATE_" if settings.db_user == settings.migrate_db_user else "",
+        )
+        return f"{sentence}."
+
     @staticmethod
     @abstractmethod
     def classify_error(error: BaseException) -> ErrorKind:
@@ -181,3 +212,11 @@ class Backend(ABC):
     @abstractmethod
     def constraint_name(error: BaseException) -> str:
         """The name of the constraint or column that `error` (a conflict) speaks of; empty when it does not say."""
+
+
+def _words(error: BaseException) -> str:
+    """The text of a driver's exception, in one line."""
+    text = str(error.args[-1]) if error.args else type(error).__name__
+    if isinstance(error.__cause__, OSError):  # aiomysql leaves out why it cannot connect
+        text = f"{text} ({error.__cause__})"
+    return " ".join(text.split()).rstrip(".")

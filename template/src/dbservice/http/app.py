@@ -10,9 +10,10 @@ from starlette.types import ASGIApp
 
 from ..limits import Limits
 from . import health, problems
+from .locations import find_locations
 from .metrics import MetricsMiddleware
 from .middleware import ErrorMiddleware
-from .openapi import restore_integer_limits, use_problems
+from .openapi import document_locations, restore_integer_limits, use_problems
 from .routing import Route
 
 
@@ -36,19 +37,23 @@ def create_app(
         # looked up for every request, whether anybody traces or not
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.limits = limits
     problems.install(app)
     for router in [*routers, health.router]:
         ours = [route for route in router.routes if isinstance(route, Route)]
-        if len(ours) < len(router.routes):
+        if len(ours) == len(router.routes):
+            for route in ours:
+                route.mount(app, limits)
+        else:  # FastAPI keeps the order of the routes; ours find the limits in the application
             app.include_router(router, max_body_size=limits.body)
-            continue
-        for route in ours:
-            route.mount(app, limits)
+    locations = find_locations(app)
+    app.state.locations = {each.endpoint: each.attributes for each in locations}
 
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
             schema = get_openapi(title=title, version=version, description=description, routes=app.routes)
             use_problems(schema)
+            document_locations(schema, locations)
             restore_integer_limits(schema)
             app.openapi_schema = schema
         return app.openapi_schema

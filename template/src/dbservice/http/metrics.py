@@ -1,9 +1,17 @@
-"""What Prometheus sees: requests by route and status, their time, and how full the pools are."""
+"""Metrics for Prometheus: requests by route and status, their duration, the use of the pools, and the process."""
 
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..reads import ReadPool
@@ -15,17 +23,24 @@ class Metrics:
 
     def __init__(self, reads: ReadPool, writes: WritePool) -> None:
         self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
         self._seconds = Histogram(
-            "http_request_duration_seconds", "Time of a request.", ["method", "route"], registry=self.registry
+            "http_request_duration_seconds",
+            "Duration of a request.",
+            ["method", "route"],
+            registry=self.registry,
         )
         self._total = Counter(
             "http_requests", "Requests.", ["method", "route", "status"], registry=self.registry
         )
         self._known: dict[tuple[str, str, int], tuple[Any, Any]] = {}
-        self._gauge("db_read_pool_size", "Connections that reads may use.", lambda: reads.size)
-        self._gauge("db_read_pool_in_use", "Connections that reads use now.", lambda: reads.in_use)
-        self._gauge("db_write_pool_size", "Threads that write.", lambda: writes.size)
-        self._gauge("db_writes_in_flight", "Units of work that wait or run.", lambda: writes.in_flight)
+        self._gauge("db_read_pool_size", "Maximum number of connections for reads.", lambda: reads.size)
+        self._gauge("db_read_pool_in_use", "Connections in use by reads.", lambda: reads.in_use)
+        self._gauge("db_write_pool_size", "Number of threads for writes.", lambda: writes.size)
+        self._gauge(
+            "db_writes_in_flight", "Units of work that are queued or running.", lambda: writes.in_flight
+        )
 
     def _gauge(self, name: str, about: str, value: Any) -> None:
         Gauge(name, about, registry=self.registry).set_function(value)
@@ -43,7 +58,7 @@ class Metrics:
 
 
 class MetricsMiddleware:
-    """Counts each request under its route's template, so that ids make no series of their own."""
+    """Counts each request under the path of its route, `/v1/users/{id}`: one series for each route, not for each id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -71,4 +86,4 @@ class MetricsMiddleware:
 
 
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
-"""Whoever makes up methods makes no series of their own."""
+"""Methods with a series of their own; any other is counted as `other`."""

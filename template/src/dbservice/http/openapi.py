@@ -5,10 +5,13 @@ import types
 import typing
 from typing import Any
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, GetJsonSchemaHandler, create_model
+from pydantic_core import core_schema
 
 from ..schema import Page, Row
 from ..types import INT64
+from .encoding import to_builtins
+from .locations import Location
 
 _DESCRIPTIONS = {
     404: "There is no such row.",
@@ -39,6 +42,15 @@ def use_problems(schema: dict[str, Any]) -> None:
         schemas.pop(name, None)
 
 
+def document_locations(schema: dict[str, Any], locations: list[Location]) -> None:
+    """Say which answers name the path of the row that was created."""
+    header = {"schema": {"type": "string"}, "description": "The path of the new row."}
+    for each in locations:
+        operation = schema["paths"].get(each.path, {}).get("post", {})
+        if "201" in operation.get("responses", {}):
+            operation["responses"]["201"].setdefault("headers", {}).setdefault("Location", header)
+
+
 def restore_integer_limits(schema: Any) -> None:
     """Put whole numbers back where FastAPI keeps limits as floats: 2**63 - 1 is none."""
     if isinstance(schema, dict):
@@ -53,9 +65,8 @@ def restore_integer_limits(schema: Any) -> None:
 
 def response_model(answer: Any) -> Any:
     """The pydantic model of what an endpoint answers; None where that is FastAPI's business."""
-    if typing.get_origin(answer) in (typing.Union, types.UnionType):
-        some = [each for each in typing.get_args(answer) if each is not type(None)]
-        optional: Any = response_model(some[0]) if len(some) == 1 else None
+    if (some := _optional(answer)) is not None:
+        optional: Any = response_model(some)
         return None if optional is None else optional | None
     kind, row = typing.get_origin(answer), next(iter(typing.get_args(answer)), answer)
     if not (isinstance(row, type) and issubclass(row, Row)):
@@ -64,6 +75,35 @@ def response_model(answer: Any) -> Any:
         return _page_model(row)
     model: Any = _row_model(row)
     return {None: model, list: list[model]}.get(kind)
+
+
+def row_core_schema(row: type[Row]) -> core_schema.CoreSchema:
+    """How pydantic treats a row in a model: it stays as it is, and its JSON is that of a route that answers it."""
+    written = core_schema.plain_serializer_function_ser_schema(to_builtins, when_used="json")
+    documented: Any = _row_model(row).__pydantic_core_schema__
+    documented = documented.get("schema") if documented["type"] == "definitions" else documented
+    # under the name of the row's model, so that the document has one schema for both
+    reference = documented.get("ref") or documented.get("schema_ref")
+    return core_schema.is_instance_schema(row, ref=reference, serialization=written)
+
+
+def row_json_schema(row: type[Row], handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """The JSON Schema of a row in a model: the one of a route that answers it."""
+    return handler(_row_model(row).__pydantic_core_schema__)
+
+
+def row_type(answer: Any) -> type[Row] | None:
+    """The row that an endpoint answers; None where it answers something else, or several."""
+    some = _optional(answer) or answer
+    return some if isinstance(some, type) and issubclass(some, Row) else None
+
+
+def _optional(answer: Any) -> Any:
+    """X of X | None; None of what else there is."""
+    if typing.get_origin(answer) not in (typing.Union, types.UnionType):
+        return None
+    some = [each for each in typing.get_args(answer) if each is not type(None)]
+    return some[0] if len(some) == 1 else None
 
 
 @functools.cache

@@ -32,6 +32,7 @@ _POOLS = {Reads: "reads", Writes: "writes"}
 def inject_pools(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     """`endpoint`, handed its pools by us: FastAPI takes as long to solve one dependency as all other parameters."""
     signature = inspect.signature(endpoint, eval_str=True)
+    request_name = next((name for name, p in signature.parameters.items() if _is_request(p.annotation)), "")
     pools = [
         (name, _POOLS[p.annotation])
         for name, p in signature.parameters.items()
@@ -41,8 +42,8 @@ def inject_pools(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         return endpoint
 
     @functools.wraps(endpoint)
-    async def with_pools(_request: Request, **values: Any) -> Any:
-        running = _request.app.state.running
+    async def with_pools(_request: Request | None = None, **values: Any) -> Any:
+        running = (values[request_name] if _request is None else _request).app.state.running
         for name, pool in pools:
             values[name] = getattr(running, pool)
         return await endpoint(**values)
@@ -50,5 +51,11 @@ def inject_pools(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     request = inspect.Parameter("_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
     taken = {name for name, _ in pools}
     others = [p.replace(kind=p.KEYWORD_ONLY) for name, p in signature.parameters.items() if name not in taken]
-    with_pools.__signature__ = signature.replace(parameters=[request, *others])  # type: ignore[attr-defined]
+    if not request_name:  # FastAPI fills in one such parameter and no second
+        others.append(request)
+    with_pools.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
     return with_pools
+
+
+def _is_request(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Request)

@@ -4,13 +4,13 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
+from .encoding import encode
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def problem_response(
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
-    return Response(msgspec.json.encode(body), status, headers, "application/problem+json")
+    return Response(encode(body), status, headers, "application/problem+json")
 
 
 def install(app: FastAPI) -> None:
@@ -63,7 +63,8 @@ def install(app: FastAPI) -> None:
     async def problem(request: Request, error: ServiceError) -> Response:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         status, title = _status_of(error)
-        return problem_response(status, error.detail, title=title, errors=error.errors, headers=headers)
+        detail = f"{error.detail}." if isinstance(error, BadValue) else error.detail
+        return problem_response(status, detail, title=title, errors=error.errors, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

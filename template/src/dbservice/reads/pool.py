@@ -17,6 +17,7 @@ from databases import Database
 from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, NotFound, Unavailable
 from ..schema import Page, Row
+from .portability import check_row_count
 from .query import Query
 
 P = ParamSpec("P")
@@ -97,15 +98,19 @@ class ReadPool:
 
     async def page(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> Page[R]:
         """A page of a query whose parameter `limit` bounds it and whose first column is the key it is ordered by; `next`
-        is the key to go on after, or None at the end. Raises TypeError for a query without `limit`."""
+        is the key to go on after, or None at the end. Raises TypeError for a query without `limit`, BadValue for a `limit`
+        that is not a whole number of at least 1."""
         values: dict[str, Any] = query.by_name(args, kwargs) if args else kwargs
-        limit = values.get("limit", query.defaults.get("limit"))
-        if not isinstance(limit, int):
-            raise TypeError(
-                "page() needs a query with a parameter `limit`, a whole number, which bounds its rows: .limit(limit)"
-            )
-        values["limit"] = limit + 1
         compiled = query.for_backend(self.backend)
+        if "limit" not in compiled.names:
+            raise TypeError(
+                "page() needs a query with a parameter `limit`, which bounds its rows: .limit(limit)"
+            )
+        try:
+            limit = check_row_count(values.get("limit", query.defaults.get("limit")), least=1)
+        except ValueError as error:
+            raise BadValue("limit", str(error)) from None
+        values["limit"] = limit + 1
         rows = compiled.rows(query.row, await self._run(compiled.sql, compiled.arguments(values)))
         if len(rows) <= limit:
             return Page(rows, None)
@@ -181,7 +186,7 @@ class ReadPool:
         match self.backend.classify_error(error):
             case ErrorKind.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY:
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_PRIVILEGE:
                 return error
             case kind:
                 logger.warning("read failed: %s (%s)", kind.value, type(error).__name__)

@@ -1,13 +1,15 @@
-"""What a read may compute in the database: only what every engine computes alike."""
+"""What a read may compute in the database: only what every engine computes alike, over values that every engine holds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import GenerativeSelect
 
 from .. import types as t
+from ..errors import BadValue
 from ..types import ColumnType
 
 FOLDS = "the engines do not fold the same letters: keep the folded text in a column of its own"
@@ -19,6 +21,12 @@ _FAMILIES: dict[type[Any], str] = {
     **dict.fromkeys((t.Float, sa.Float), _FLOAT),
     **dict.fromkeys((t.String, t.Text, t.Enum, sa.String), _TEXT),
     **dict.fromkeys((t.Boolean, sa.Boolean), _TRUTH),
+}
+_TYPES: dict[type[Any], ColumnType] = {
+    bool: t.Boolean(),
+    int: t.BigInteger(),
+    float: t.Float(),
+    str: t.Text(),
 }
 _FUNCTIONS: dict[str, set[Any]] = {
     "sum": {*_NUMBERS, t.Numeric},
@@ -73,8 +81,48 @@ def check_portable(statement: sa.SelectBase) -> None:
             case sa.CompoundSelect():
                 for columns in zip(*[each.selected_columns for each in element.selects], strict=False):
                     _one_family("a set operation", columns)
-            case sa.BindParameter() if element.value is not None:
-                _value(element)
+            case sa.BindParameter() if not _ours(element):
+                for value in _values(element):
+                    _type_of(value)
+
+
+def check_values(statement: sa.SelectBase) -> None:
+    """Raise BadValue where `statement`, which is portable, holds a value that its column, LIMIT or OFFSET cannot take."""
+    names: dict[Any, str] = {}
+    parameters: list[sa.BindParameter[Any]] = []
+    for element in visitors.iterate(statement):
+        match element:
+            case GenerativeSelect():
+                for name, parameter in _row_counts(element):
+                    for value in _values(parameter):
+                        _check_value(name, check_row_count, value)
+            case sa.BinaryExpression():
+                operands = [element.left, *_clauses(element.right)]
+                column = next((str(each.key) for each in operands if isinstance(each, sa.ColumnClause)), None)
+                names |= dict.fromkeys(operands, column) if column else {}
+            case sa.BindParameter():
+                parameters.append(element)
+    for parameter in parameters:
+        name = names.get(parameter, "a value") if parameter.unique else parameter.key
+        for value in _values(parameter):
+            column_type = parameter.type if isinstance(parameter.type, ColumnType) else _type_of(value)
+            _check_value(name, column_type.parameter, value)
+
+
+def row_count_parameters(statement: sa.SelectBase) -> set[str]:
+    """The parameters of `statement` that say how many rows LIMIT and OFFSET take."""
+    selects = [each for each in visitors.iterate(statement) if isinstance(each, GenerativeSelect)]
+    return {parameter.key for select in selects for _, parameter in _row_counts(select)}
+
+
+def check_row_count(value: Any, least: int = 0) -> int:
+    """How many rows LIMIT and OFFSET take, alike on every engine. Raises ValueError: SQLite reads -1 as all rows, others
+    round 1.5 or read "5"."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    if not least <= value <= t.INT64:
+        raise ValueError(f"must be between {least} and {t.INT64}")
+    return int(value)
 
 
 def _ours(element: Any) -> bool:
@@ -153,12 +201,31 @@ def _one_family(what: str, elements: Sequence[Any]) -> None:
         raise TypeError(f"{what} mixes {kinds}: give a value its type with sa.literal(value, type)")
 
 
-def _value(element: sa.BindParameter[Any]) -> None:
-    if isinstance(element.type, ColumnType):
-        try:
-            for value in [*element.value] if element.expanding else [element.value]:  # type: ignore[misc]
-                element.type.parameter(value)
-        except ValueError as error:
-            raise TypeError(f"the value {element.value!r} {error}") from None
-    elif not isinstance(element.value, bool | int | float | str | list | tuple):
-        raise TypeError(f"{element.value!r} has no type of its own here: write sa.literal(value, type)")
+def _row_counts(select: Any) -> Iterator[tuple[str, sa.BindParameter[Any]]]:
+    # SQLAlchemy has no public name for the two, and its dialects use these
+    for name, clause in (("limit", select._limit_clause), ("offset", select._offset_clause)):
+        for element in () if clause is None else visitors.iterate(clause):
+            if isinstance(element, sa.BindParameter):
+                yield name, element
+
+
+def _values(parameter: sa.BindParameter[Any]) -> Sequence[Any]:
+    """The values that stand in the statement: none where each read gives its own."""
+    if parameter.value is None:
+        return []
+    return list(parameter.value) if parameter.expanding else [parameter.value]
+
+
+def _type_of(value: Any) -> ColumnType:
+    """The type of a value that stands beside no column. Raises TypeError."""
+    for each in type(value).__mro__:
+        if each in _TYPES:
+            return _TYPES[each]
+    raise TypeError(f"{type(value).__name__} has no type of its own here: write sa.literal(value, type)")
+
+
+def _check_value(name: str, check: Callable[[Any], Any], value: Any) -> None:
+    try:
+        check(value)
+    except ValueError as error:
+        raise BadValue(name, str(error)) from None

@@ -4,6 +4,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ from ..backends.interface import Backend, Convert
 from ..errors import BadValue
 from ..schema import Row
 from ..types import BigInteger, ColumnType, Integer
-from .portability import check_portable
+from .portability import check_portable, check_row_count, check_values, row_count_parameters
 
 P = ParamSpec("P")
 
@@ -43,7 +44,8 @@ class Query(Generic[P, R]):
             raise TypeError(
                 f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}"
             )
-        check_portable(statement)
+        check_portable(statement)  # first: what the programmer did wrong is no client's fault
+        check_values(statement)
         self.row, self.statement = row, statement
         self.parameters, self.defaults = tuple(parameters), dict(defaults or {})
         self._compiled: dict[str, _Compiled] = {}
@@ -74,13 +76,20 @@ def query(row: type[R], statement: Statement | None = None) -> Any:
     parameters, so that no `if` can depend on one; the call `reads.one(user_by_id, id=5)` is checked against its signature.
     `query(UserRow, statement)` takes a statement whose parameters are `bindparam`s.
 
-    Raises TypeError where the columns differ, or where the engines would not compute the statement alike."""
+    Raises TypeError where the columns differ, or where the engines would not compute the statement alike: what the
+    programmer did wrong, whatever a client sends (types that do not mix, a function that is not the same everywhere, a value
+    whose type is not known). Raises BadValue, which a client reads as 422, for a value in the statement that its column,
+    LIMIT or OFFSET cannot take, as the read raises it for a parameter's. SQLAlchemy itself turns what `.limit()` and
+    `.offset()` are given into a whole number (1 of "1" and of 1.5): a `bindparam` refuses that."""
     return Query(row, statement) if statement is not None else functools.partial(_decorated, row)
 
 
 def _decorated(row: type[R], function: Callable[P, Statement]) -> Query[P, R]:
     parameters = inspect.signature(function).parameters
-    hints = typing.get_type_hints(function)
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:  # a name that is imported for type checkers only; in_() recognizes a list by itself
+        hints = {}
     placeholders: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -107,6 +116,12 @@ def _decorated(row: type[R], function: Callable[P, Statement]) -> Query[P, R]:
     return made
 
 
+class Rows(list[R]):
+    """The rows that a query answered: whoever writes them out may rely on their values being those of their columns."""
+
+    __slots__ = ()
+
+
 class _Compiled:
     def __init__(self, statement: Statement, defaults: Mapping[str, Any], backend: Backend) -> None:
         compiled = statement.compile(dialect=backend.dialect())
@@ -114,6 +129,7 @@ class _Compiled:
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
         self._encoders: list[Encoder] = []
         self.names: set[str] = set()
+        row_counts = row_count_parameters(statement)
         for name in compiled.positiontup or ():
             bind = compiled.binds[name]
             if bind.expanding:
@@ -123,6 +139,8 @@ class _Compiled:
             column_type = bind.type if isinstance(bind.type, ColumnType) else None
             encode = backend.codec.to_driver(column_type) if column_type else None
             check = column_type.parameter if column_type else None
+            if bind.key in row_counts:
+                check, encode = check_row_count, None
             self._encoders.append((bind.key, defaults.get(bind.key, bind.effective_value), check, encode))
         self._required = self.names - defaults.keys()
         decoders = ((i, _decoder(column, backend)) for i, column in enumerate(statement.selected_columns))
@@ -135,7 +153,7 @@ class _Compiled:
         arguments = []
         for key, fixed, check, encode in self._encoders:
             value = values.get(key, fixed)
-            if check is not None and value is not None:
+            if check is not None and (value is not None or check is check_row_count):
                 try:
                     value = check(value)  # MySQL would take 0 for equal to almost every string
                 except ValueError as error:
@@ -145,10 +163,10 @@ class _Compiled:
             arguments.append(value)
         return arguments
 
-    def rows(self, row: type[R], records: Sequence[Sequence[Any]]) -> list[R]:
+    def rows(self, row: type[R], records: Sequence[Sequence[Any]]) -> Rows[R]:
         if not self._decoders:
-            return [row(*record) for record in records]
-        answer = []
+            return Rows(starmap(row, records))
+        answer: Rows[R] = Rows()
         for record in records:
             values = list(record)
             for i, decode in self._decoders:

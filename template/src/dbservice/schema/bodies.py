@@ -23,7 +23,9 @@ class _BodyMeta(ModelMetaclass):
                 namespace.setdefault(attribute, base._field_of(column))
             namespace["_columns"] = tuple((attribute, column.name) for attribute, column in taken.items())
             namespace["_generated"] = frozenset(
-                attribute for attribute, column in taken.items() if "default_factory" in column.info
+                attribute
+                for attribute, column in taken.items()
+                if base._fills_in and "default_factory" in column.info
             )
         return super().__new__(mcs, name, bases, namespace, **options)
 
@@ -36,10 +38,13 @@ class Body(BaseModel, metaclass=_BodyMeta):
     )
     _columns: ClassVar[tuple[tuple[str, str], ...]] = ()
     _generated: ClassVar[frozenset[str]] = frozenset()
+    _fills_in: ClassVar[bool] = False
 
     def changes(self) -> dict[str, Any]:
-        """What the client named, by column."""
+        """What the client named, by column; of a create also what a `default_factory` made."""
         named, held = self.model_fields_set, self.__dict__
+        if self._generated:
+            named = named | self._generated
         return {column: held[attribute] for attribute, column in self._columns if attribute in named}
 
     def __repr_args__(self) -> Any:
@@ -55,14 +60,9 @@ class Body(BaseModel, metaclass=_BodyMeta):
 
 
 class Create(Body):
-    """What a client sends to create a row. The columns it left out hold their defaults."""
+    """What a client sends to create a row. The columns it left out hold their defaults, which the write fills in."""
 
-    def changes(self) -> dict[str, Any]:
-        """What the client named, by column, and what a `default_factory` made; the write fills in the other defaults."""
-        if not self._generated:
-            return super().changes()
-        named, held = self.model_fields_set | self._generated, self.__dict__
-        return {column: held[attribute] for attribute, column in self._columns if attribute in named}
+    _fills_in: ClassVar[bool] = True
 
     @staticmethod
     def _takes(column: ColumnDescriptor[Any]) -> bool:

@@ -70,6 +70,18 @@ class Row(msgspec.Struct, metaclass=_RowMeta):
         config = ConfigDict(protected_namespaces=())
         return create_model(cls.__name__, __doc__=cls.__doc__, __config__=config, **fields)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        from ..http.openapi import row_core_schema  # pydantic asks for it when a row is part of a model
+
+        return row_core_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
+        from ..http.openapi import row_json_schema
+
+        return row_json_schema(cls, handler)
+
 
 R = TypeVar("R", bound=Row)
 

@@ -1,4 +1,4 @@
-"""The write path: units of work on worker threads (`pool`), and PyDAL over the tables (`pydal`)."""
+"""The write path: units of work on worker threads (`pool`), and PyDAL for the tables (`pydal`)."""
 
 from .pool import WritePool
 from .pydal import DAL

@@ -1,8 +1,8 @@
-"""The write path: units of work on a bounded set of threads, each with its own connection of the one DAL.
+"""The write pool: units of work on a bounded number of threads, each with a connection of its own.
 
-A unit of work is a plain function of the DAL: it commits by returning and rolls back by raising. The whole unit is run
-again where the engine says that it was rolled back (deadlock, conflict between nodes) or the connection was lost before
-anything could be committed; never when the outcome is unknown."""
+A unit of work is a plain function of the DAL: it commits by returning and rolls back by raising. It is retried as a whole
+when the database rolled it back (deadlock, Galera certification) or its connection was lost before COMMIT; never when the
+outcome is unknown."""
 
 import asyncio
 import contextvars
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Job:
-    """One unit of work on its way: taken by a thread, or given up by who waits for it, whichever comes first."""
+    """A submitted unit of work: run by the thread that claims it, unless a timeout or a cancellation claims it first."""
 
     __slots__ = (
         "abandoned",
@@ -53,12 +53,12 @@ class _Job:
         self.abandoned = False
 
     def claim(self) -> bool:
-        """Whether the caller is the first to ask."""
+        """Whether the caller is the first to claim the job."""
         return self.claimed.acquire(blocking=False)
 
 
 class WritePool:
-    """Runs units of work, at most `backend.writers` at a time. Used by routes as `writes: Writes`."""
+    """Runs units of work, at most `backend.writers` at a time. Routes take it as `writes: Writes`."""
 
     def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
         self.backend = backend
@@ -78,7 +78,7 @@ class WritePool:
             thread.start()
 
     async def stop(self) -> None:
-        """Finish what is in flight, then close every connection."""
+        """Finish the submitted units of work, then close the connections; wait for `limits.drain` seconds at most."""
         threads, self._threads = self._threads, []
         for _ in threads:
             self._queue.put(None)
@@ -87,10 +87,11 @@ class WritePool:
             await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
 
     async def run(self, function: Callable[Concatenate[DAL, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function(db, *args)` as one unit of work on a thread, and answer what it returns.
+        """Run `function(db, *args)` as one unit of work on a thread, and return what it returns.
 
-        Raises what it raises; Conflict, BadValue for what the database refuses; Unavailable when nothing was stored
-        because the database is away or too busy; OutcomeUnknown when nobody can say."""
+        Raises what the function raises, which includes Conflict and BadValue for what the database refuses; Unavailable
+        when nothing was stored because the database does not answer or is too busy; OutcomeUnknown when it may have been
+        stored."""
         if not self._threads:
             raise Unavailable("The service is stopping; nothing was stored.")
         if self.in_flight >= self._limit:
@@ -106,7 +107,7 @@ class WritePool:
             if job.claim():
                 self.in_flight -= 1
             elif job.future.done() and not job.future.cancelled():
-                job.future.exception()  # seen: nobody waits for it any more
+                job.future.exception()  # retrieved, or asyncio logs it
             raise
         finally:
             timeout_handle.cancel()
@@ -115,16 +116,18 @@ class WritePool:
         if job.claim():
             self.in_flight -= 1
             job.future.set_exception(
-                Unavailable("The write waited too long for its turn; nothing was stored.")
+                Unavailable("The write waited too long for a free thread; nothing was stored.")
             )
         elif not job.future.done():
             self._abandon(job)
             job.future.set_exception(
-                OutcomeUnknown("The write takes too long; it may still be stored: look before trying again.")
+                OutcomeUnknown(
+                    "The write did not end in time and may still be stored: check before retrying."
+                )
             )
 
     def _abandon(self, job: _Job) -> None:
-        # a server that hangs must not keep the thread: without its connection the unit fails, and is not tried again
+        # a server that hangs must not block the thread: without its connection the unit fails, and is not retried
         with job.lock:
             job.abandoned = True
             if job.thread is not None:
@@ -134,7 +137,7 @@ class WritePool:
         self.in_flight -= 1
         if job.future.done():
             if error is not None:
-                logger.warning("a unit of work nobody waits for any more failed: %s", type(error).__name__)
+                logger.warning("an abandoned unit of work failed: %s", type(error).__name__)
         elif error is not None:
             job.future.set_exception(error)
         else:
@@ -157,6 +160,6 @@ class WritePool:
             try:
                 job.loop.call_soon_threadsafe(self._finish, job, result, error)
             except RuntimeError:
-                logger.warning("a unit of work ended after its event loop")
+                logger.warning("a unit of work ended after its event loop was closed")
             del job, result, error
         self.db.drop_connection()

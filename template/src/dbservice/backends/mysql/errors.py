@@ -14,8 +14,8 @@ _ERROR_KINDS = {
     ER.NO_REFERENCED_ROW_2: ErrorKind.REFERENCE,
     ER.ROW_IS_REFERENCED: ErrorKind.REFERENCE,
     ER.ROW_IS_REFERENCED_2: ErrorKind.REFERENCE,
-    ER.BAD_NULL_ERROR: ErrorKind.VALUE,
-    ER.NO_DEFAULT_FOR_FIELD: ErrorKind.VALUE,
+    ER.BAD_NULL_ERROR: ErrorKind.REQUIRED,
+    ER.NO_DEFAULT_FOR_FIELD: ErrorKind.REQUIRED,
     ER.DATA_TOO_LONG: ErrorKind.VALUE,
     ER.WARN_DATA_OUT_OF_RANGE: ErrorKind.VALUE,
     ER.WARN_DATA_TRUNCATED: ErrorKind.VALUE,
@@ -36,9 +36,9 @@ _ERROR_KINDS = {
     ER.DBACCESS_DENIED_ERROR: ErrorKind.MISSING,  # what an account that may not see every database is told
     1698: ErrorKind.DENIED,
     ER.BAD_DB_ERROR: ErrorKind.MISSING,
-    ER.CON_COUNT_ERROR: ErrorKind.STARTING,
-    1203: ErrorKind.STARTING,  # the account has as many connections as it may have
-    1226: ErrorKind.STARTING,
+    ER.CON_COUNT_ERROR: ErrorKind.NO_SLOTS,
+    1203: ErrorKind.NO_SLOTS,  # the account has as many connections as it may have
+    1226: ErrorKind.NO_SLOTS,
     1180: ErrorKind.LOST,  # an error in the middle of COMMIT: nobody can say whether it is stored
     1047: ErrorKind.LOST,  # a Galera node that is not in the cluster
     1053: ErrorKind.LOST,  # server shutdown in progress
@@ -77,8 +77,15 @@ def constraint_name(error: BaseException) -> str:
     # at its end: before that stands the value, which may say so too
     if found := re.search(r"for key '([^']*)'\Z", text):
         return found[1].rpartition(".")[2]
-    if found := re.search(r"CONSTRAINT `([^`]*)`", text) or re.search(
-        r"Column '([^']*)' cannot be null", text
-    ):
-        return found[1]
+    for pattern in _NAMES:
+        if found := re.search(pattern, text):
+            return found[1]
     return ""
+
+
+_NAMES = (
+    r"CONSTRAINT `([^`]*)`",
+    r"Check constraint '([^']*)' is violated",
+    r"Column '([^']*)' cannot be null",
+    r"Field '([^']*)' doesn't have a default value",
+)

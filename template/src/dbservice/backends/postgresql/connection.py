@@ -1,19 +1,23 @@
-"""Connections to PostgreSQL: psycopg2 for writes and migrations, asyncpg for reads."""
+"""Connections to PostgreSQL: psycopg2 for writes and migrations, asyncpg for reads.
 
+Their sessions are set up by a statement and not by startup parameters, which PgBouncer refuses."""
+
+import asyncio
 import os
 import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
 import psycopg2
 import sqlalchemy as sa
 
-from ..interface import Backend
-from ..sql import read_url
+from ..interface import Backend, ErrorKind
+from ..sql import quoted, read_url
 from .codec import PostgreSQLCodec
 from .dialect import read_dialect
-from .errors import classify_error, constraint_name
+from .errors import ConnectError, classify_error, constraint_name
 from .migrations import PostgreSQLMigrations
 
 
@@ -22,6 +26,10 @@ class PostgreSQL(Backend):
     adapter = "dbservice_postgresql:psycopg2"
     pipeline_begin = True
     codec = PostgreSQLCodec()
+    advice = Backend.advice | {
+        ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({words}): GRANT CONNECT"
+        " ON DATABASE {database} TO {account}",
+    }
     classify_error = staticmethod(classify_error)
     constraint_name = staticmethod(constraint_name)
 
@@ -31,37 +39,59 @@ class PostgreSQL(Backend):
 
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
         s = self.settings
-        options = {
-            "timezone": "UTC",
-            "search_path": _identifier(self.schema),
-            "standard_conforming_strings": "on",
-            "default_transaction_isolation": "read committed",
-            "extra_float_digits": "1",  # with less, a double is not read as it was to_json_form
-        }
-        if statement_timeout:
-            options["statement_timeout"] = str(int(statement_timeout * 1000))
         tls: dict[str, Any] = {"sslmode": s.db_ssl_mode}
         if s.db_ssl_mode == "verify-full":
             tls["sslrootcert"] = str(s.db_ssl_ca or "system")
-        connection = psycopg2.connect(
-            host=s.db_host,
-            port=s.db_port,
-            dbname=s.db_name,
-            user=s.db_user,
-            password=s.db_pass.get_secret_value(),
-            connect_timeout=max(2, round(self.limits.connect)),
-            application_name=self.application,
-            client_encoding="UTF8",
-            options=" ".join(f"-c {k}={_option(v)}" for k, v in options.items()),
-            # a peer that vanished without a word is noticed within the limit of a statement
-            keepalives_idle=5,
-            keepalives_interval=2,
-            keepalives_count=3,
-            tcp_user_timeout=int(self.limits.statement * 1000),
-            **tls,
-        )
+        try:
+            connection = psycopg2.connect(
+                host=s.db_host,
+                port=s.db_port,
+                dbname=s.db_name,
+                user=s.db_user,
+                password=s.db_pass.get_secret_value(),
+                connect_timeout=max(2, round(self.limits.connect)),
+                application_name=self.application,
+                client_encoding="UTF8",
+                options="",  # and not those of PGOPTIONS
+                # a peer that vanished without a word is noticed within the limit of a statement
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                tcp_user_timeout=int(self.limits.statement * 1000),
+                **tls,
+            )
+        except psycopg2.OperationalError as error:
+            raise ConnectError(*error.args) from None
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(self._session(statement_timeout))
         connection.autocommit = autocommit
         return connection
+
+    def connect_error(self, error: Exception) -> Exception:
+        # asyncpg keeps the SQLSTATE that psycopg2 leaves out
+        return asyncio.run(self._refusal()) or error if isinstance(error, ConnectError) else error
+
+    async def _refusal(self) -> Exception | None:
+        """What the server says to a connection attempt; None when it says nothing, or takes it."""
+        s = self.settings
+        try:
+            connection = await asyncpg.connect(
+                host=s.db_host,
+                port=s.db_port,
+                database=s.db_name,
+                user=s.db_user,
+                password=s.db_pass.get_secret_value(),
+                timeout=self.limits.connect,
+                ssl=self._tls(),
+            )
+            await connection.close(timeout=self.limits.connect)
+        except asyncpg.PostgresError as error:
+            refusal: Exception = error
+            return refusal
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            pass
+        return None
 
     def interrupt(self, connection: Any) -> None:
         with socket.socket(fileno=os.dup(connection.fileno())) as same:
@@ -71,31 +101,20 @@ class PostgreSQL(Backend):
         return read_url("postgresql", self.settings, self.settings.db_pass.get_secret_value())
 
     def read_options(self) -> dict[str, Any]:
-        s = self.settings
-        tls: Any = {"disable": False, "require": "require"}.get(s.db_ssl_mode)
-        if s.db_ssl_mode == "verify-full":
-            tls = ssl.create_default_context(cafile=str(s.db_ssl_ca) if s.db_ssl_ca else None)
         return {
             "min_size": 0,
             "max_size": self.readers,
             "timeout": self.limits.connect,
             "max_inactive_connection_lifetime": 0,
-            "ssl": tls,
-            "server_settings": {
-                "application_name": self.application,
-                "timezone": "UTC",
-                "search_path": _identifier(self.schema),
-                "statement_timeout": str(int(self.limits.statement * 1000)),
-                "default_transaction_isolation": "read committed",
-                "default_transaction_read_only": "on",
-            },
+            "ssl": self._tls(),
+            "server_settings": {"application_name": self.application},
         }
 
     def dialect(self) -> sa.Dialect:
         return read_dialect()
 
     async def init_connection(self, raw: Any) -> None:
-        pass  # `server_settings` have done it
+        await raw.execute(self._session(self.limits.statement, read_only=True), timeout=self.limits.connect)
 
     async def fetch(
         self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
@@ -106,10 +125,26 @@ class PostgreSQL(Backend):
     async def terminate(self, raw: Any) -> None:
         await raw.close()  # and first cancels the statement that the server may still be at
 
+    def _session(self, statement_timeout: float | None, *, read_only: bool = False) -> str:
+        values = {
+            "timezone": "UTC",
+            "search_path": _identifier(self.schema),
+            "standard_conforming_strings": "on",
+            "default_transaction_isolation": "read committed",
+            "extra_float_digits": "1",  # with less, a double is not read as it was written
+        }
+        if statement_timeout:
+            values["statement_timeout"] = str(int(statement_timeout * 1000))
+        if read_only:
+            values["default_transaction_read_only"] = "on"
+        calls = (f"set_config('{name}', {quoted(value)}, false)" for name, value in values.items())
+        return f"SELECT {', '.join(calls)}"
 
-def _option(value: str) -> str:
-    """A value inside libpq's `options`."""
-    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+    def _tls(self) -> Any:
+        s = self.settings
+        if s.db_ssl_mode == "verify-full":
+            return ssl.create_default_context(cafile=str(s.db_ssl_ca) if s.db_ssl_ca else None)
+        return "require" if s.db_ssl_mode == "require" else False
 
 
 def _identifier(name: str) -> str:

@@ -10,7 +10,7 @@ _ERROR_KINDS = {
     errorcodes.UNIQUE_VIOLATION: ErrorKind.DUPLICATE,
     errorcodes.FOREIGN_KEY_VIOLATION: ErrorKind.REFERENCE,
     errorcodes.RESTRICT_VIOLATION: ErrorKind.REFERENCE,
-    errorcodes.NOT_NULL_VIOLATION: ErrorKind.VALUE,
+    errorcodes.NOT_NULL_VIOLATION: ErrorKind.REQUIRED,
     errorcodes.CHECK_VIOLATION: ErrorKind.VALUE,
     errorcodes.PROGRAM_LIMIT_EXCEEDED: ErrorKind.VALUE,  # longer than its index takes
     errorcodes.SERIALIZATION_FAILURE: ErrorKind.RETRY,
@@ -21,50 +21,68 @@ _ERROR_KINDS = {
     errorcodes.INVALID_PASSWORD: ErrorKind.DENIED,
     errorcodes.INVALID_AUTHORIZATION_SPECIFICATION: ErrorKind.DENIED,
     errorcodes.INVALID_CATALOG_NAME: ErrorKind.MISSING,
+    errorcodes.INSUFFICIENT_PRIVILEGE: ErrorKind.NO_PRIVILEGE,
     errorcodes.CANNOT_CONNECT_NOW: ErrorKind.STARTING,
-    errorcodes.TOO_MANY_CONNECTIONS: ErrorKind.STARTING,
+    errorcodes.TOO_MANY_CONNECTIONS: ErrorKind.NO_SLOTS,
     errorcodes.ADMIN_SHUTDOWN: ErrorKind.LOST,
     errorcodes.CRASH_SHUTDOWN: ErrorKind.LOST,
     errorcodes.IDLE_SESSION_TIMEOUT: ErrorKind.LOST,
     errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT: ErrorKind.LOST,
 }
 
-# psycopg2 gives no SQLSTATE for an error of the connection attempt: only libpq's text
-_CONNECTING = (
-    ("password authentication failed", ErrorKind.DENIED),
-    ("no password supplied", ErrorKind.DENIED),
-    ("no pg_hba.conf entry", ErrorKind.DENIED),
-    ("role ", ErrorKind.DENIED),
-    ("database ", ErrorKind.MISSING),
-    ("server does not support SSL", ErrorKind.OTHER),
-    ("certificate", ErrorKind.OTHER),
-    ("root certificate file", ErrorKind.OTHER),
-)
+# PgBouncer has one code for most of what it says, and says it in English only
+_PGBOUNCER = {
+    "SASL authentication failed": ErrorKind.DENIED,
+    "password authentication failed": ErrorKind.DENIED,
+    "no such user": ErrorKind.DENIED,
+    "no such database": ErrorKind.MISSING,
+    "no more connections allowed": ErrorKind.NO_SLOTS,
+}
+
+
+class ConnectError(psycopg2.OperationalError):
+    """A connection attempt of psycopg2 failed: it has libpq's text, in the language of the server, and no SQLSTATE."""
 
 
 def classify_error(error: BaseException) -> ErrorKind:
     """What a driver's exception means."""
-    code = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    if code := sqlstate(error):
+        return _by_sqlstate(code, error)
+    if isinstance(error, ConnectError):
+        # these are libpq's own, not the server's
+        tls = any(words in str(error) for words in ("certificate", "server does not support SSL"))
+        return ErrorKind.OTHER if tls else ErrorKind.STARTING
+    lost = (
+        OSError,
+        psycopg2.OperationalError,
+        psycopg2.InterfaceError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+    )
+    return ErrorKind.LOST if isinstance(error, lost) else ErrorKind.OTHER
+
+
+def sqlstate(error: BaseException) -> str:
+    """The server's code for the error; empty when the error is not the server's, or the driver leaves it out."""
+    return getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or ""
+
+
+def _by_sqlstate(code: str, error: BaseException) -> ErrorKind:
     if code in _ERROR_KINDS:
         return _ERROR_KINDS[code]
-    if code:
-        return {"08": ErrorKind.LOST, "22": ErrorKind.VALUE, "28": ErrorKind.DENIED}.get(
-            code[:2], ErrorKind.OTHER
-        )
-    if isinstance(error, psycopg2.OperationalError):
-        text = str(error)
-        if "connection to server" in text or "could not" in text:
-            for words, classify_error in _CONNECTING:
-                if f"FATAL:  {words}" in text or (classify_error is ErrorKind.OTHER and words in text):
-                    return classify_error
-            if "the database system is" not in text and "FATAL" in text and "too many" not in text:
-                return ErrorKind.DENIED
-            return ErrorKind.STARTING
-        return ErrorKind.LOST
-    lost = OSError, psycopg2.InterfaceError, asyncpg.InterfaceError, asyncpg.InternalClientError
-    if isinstance(error, lost):
-        return ErrorKind.LOST
-    return ErrorKind.OTHER
+    if code == errorcodes.PROTOCOL_VIOLATION:
+        said = str(error.args[0]) if error.args else ""
+        return next((kind for words, kind in _PGBOUNCER.items() if said.startswith(words)), ErrorKind.LOST)
+    by_class = {"08": ErrorKind.LOST, "22": ErrorKind.VALUE, "28": ErrorKind.DENIED}
+    unknown = ErrorKind.LOST if _severity(error) in ("FATAL", "PANIC") else ErrorKind.OTHER
+    return by_class.get(code[:2], unknown)
+
+
+def _severity(error: BaseException) -> str | None:
+    """ERROR, FATAL, PANIC: in English whatever language the server speaks. PgBouncer speaks no other."""
+    if isinstance(error, psycopg2.Error):
+        return error.diag.severity_nonlocalized or error.diag.severity
+    return getattr(error, "severity_en", None) or getattr(error, "severity", None)
 
 
 def constraint_name(error: BaseException) -> str:

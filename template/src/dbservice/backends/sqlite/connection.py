@@ -11,7 +11,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import pysqlite
 
-from ..interface import Backend
+from ..interface import Backend, ErrorKind
 from .codec import SQLiteCodec
 from .errors import classify_error, constraint_name
 from .functions import Connection
@@ -23,6 +23,9 @@ class SQLite(Backend):
     adapter = "dbservice_sqlite:sqlite3"
     begin = "BEGIN IMMEDIATE"  # waits for the lock; a plain BEGIN fails at the first write instead
     codec = SQLiteCodec()
+    advice = Backend.advice | {
+        ErrorKind.MISSING: "the file cannot be opened or created ({words}): check DB_NAME"
+    }
     classify_error = staticmethod(classify_error)
     constraint_name = staticmethod(constraint_name)
 

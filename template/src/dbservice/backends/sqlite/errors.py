@@ -12,6 +12,8 @@ def classify_error(error: BaseException) -> ErrorKind:
         return ErrorKind.DUPLICATE
     if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         return ErrorKind.REFERENCE
+    if code == sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+        return ErrorKind.REQUIRED
     if code is not None and code & 0xFF == sqlite3.SQLITE_CONSTRAINT:
         return ErrorKind.VALUE
     if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -19,7 +19,7 @@ from . import shared
 from .mysql import MariaDB, MySQL
 from .postgresql import PostgreSQL
 from .room import Failed
-from .server import Database, Missing, Server
+from .server import Database, Missing, Server, free_port
 
 __all__ = [
     "ENGINES",
@@ -28,6 +28,7 @@ __all__ = [
     "Missing",
     "Server",
     "find",
+    "free_port",
     "own",
     "share",
     "sqlite",

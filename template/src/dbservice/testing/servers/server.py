@@ -84,7 +84,7 @@ class Server(ABC):
         self.options = options
         self.external = external is not None
         self.admin = external or Database(
-            self.type, self.home_database, "127.0.0.1", _free_port(), "admin", secrets.token_hex(16)
+            self.type, self.home_database, "127.0.0.1", free_port(), "admin", secrets.token_hex(16)
         )
         self._program = Path() if external else self.locate()
         self._room: Room | None = None
@@ -236,8 +236,9 @@ class Server(ABC):
             time.sleep(0.05)
 
 
-def _free_port() -> int:
-    """Below the ports a system hands to clients: none of them takes it while the server restarts."""
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses, below those that a system gives to clients: none takes it while a server
+    restarts."""
     while True:
         port = random.randrange(15000, 32000)
         with socket.socket() as probe:

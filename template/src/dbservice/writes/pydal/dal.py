@@ -1,10 +1,11 @@
-"""PyDAL's DAL over the tables of a service."""
+"""PyDAL's DAL for the tables of a service."""
 
 import contextlib
 import datetime as dt
 import keyword
 import re
 import threading
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pydal
@@ -12,116 +13,162 @@ import sqlalchemy as sa
 from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
 from pydal.objects import Field, Row
 
-from ...backends.interface import Backend
+from ...backends.interface import Backend, ErrorKind
+from ...errors import OutcomeUnknown
 from ...schema import default_of, has_default
 from ...types import Id
-from .adapters import numbers
-from .fields import ColumnField
-from .rows import RecordUpdate, ValueRow, ValueRows
+from ..transaction import Transaction
+from .adapters import serial_numbers
+from .fields import FieldType
+from .rows import ExactRow, ExactRows, StrictRecordUpdater
 from .tables import MANAGED_TIMES, ServiceTable
 
 _NAMES = re.compile(r"[a-zA-Z]\w*\Z", re.ASCII)
 
 
-class _Unit(threading.local):
-    """Whether this thread is inside a unit of work, and whether its transaction has begun."""
-
-    running = False
-    begun = False
-
-
 class DAL(pydal.DAL):  # type: ignore[misc]
-    """PyDAL's DAL over the tables of a service; one for the process, a connection for each thread that uses it.
+    """PyDAL's DAL for the tables of a service: one for the process, with a connection for each thread that uses it.
 
-    `db[Users]` is the PyDAL table of a table class, or of its SQLAlchemy table; `db.users` works too where PyDAL allows
-    the name."""
+    `db[Users]` is the PyDAL table of a table class or of its SQLAlchemy table; `db.users` works too where PyDAL allows the
+    name."""
 
-    execution_handlers: ClassVar[
-        list[Any]
-    ] = []  # PyDAL's own keeps the last hundred statements, with their values
+    # PyDAL's default keeps the last hundred statements, with their values
+    execution_handlers: ClassVar[list[Any]] = []
 
-    Row, Rows = ValueRow, ValueRows
-    record_operators: ClassVar[dict[str, Any]] = {**pydal.DAL.record_operators, "update_record": RecordUpdate}
+    Row, Rows = ExactRow, ExactRows
+    record_operators: ClassVar[dict[str, Any]] = {
+        **pydal.DAL.record_operators,
+        "update_record": StrictRecordUpdater,
+    }
 
     def __new__(cls, backend: Backend, metadata: sa.MetaData) -> "DAL":
-        return object.__new__(cls)  # PyDAL's keeps every DAL alive in its thread
+        return object.__new__(cls)  # PyDAL keeps every DAL alive in its thread
 
     def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
-        self._backend, self._unit, self._db_uid = backend, _Unit(), f"dbservice-{next(numbers)}"
-        self._mirrors: dict[str, ServiceTable] = {}
+        self._backend, self._transaction = backend, Transaction()
+        self._db_uid = f"dbservice-{next(serial_numbers)}"
+        self._service_tables: dict[str, ServiceTable] = {}
         self._connections: dict[int, Any] = {}
         super().__init__(
             f"{backend.adapter}://", migrate=False, migrate_enabled=False, attempts=1, pool_size=0
         )
         for table in metadata.sorted_tables:
-            self._mirror(table)
+            self._define(table)
 
-    def _mirror(self, table: sa.Table) -> None:
+    def _define(self, table: sa.Table) -> None:
         quote = self._adapter.dialect.quote
         names = {column.name: _field_name(column.name) for column in table.columns}
         fields = [self._field(column, names[column.name]) for column in table.columns]
         name = _free_name(table.name, DAL)
-        if REGEX_PYTHON_KEYWORDS.match(name):  # Python 2's, too
+        if REGEX_PYTHON_KEYWORDS.match(name):  # those of Python 2, too
             name = f"{name}_"
-        mirrored = self.define_table(
+        defined = self.define_table(
             name if _NAMES.match(name) else f"t_{name}",
             *fields,
             rname=quote(table.name),
             table_class=ServiceTable,
         )
-        mirrored._bind(table, names)
-        self._mirrors[table.name] = mirrored
+        defined._bind(table, names)
+        self._service_tables[table.name] = defined
 
     def _field(self, column: sa.Column[Any], name: str) -> Field:
         rname = self._adapter.dialect.quote(column.name)
         if isinstance(column.type, Id):
             return Field(name, "id", rname=rname)
-        about: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if column.name in MANAGED_TIMES:
-            about["default"] = now
+            options["default"] = now
         elif has_default(column):
-            about["default"] = lambda: default_of(column)
+            options["default"] = lambda: default_of(column)
         if column.name == "updated_at":
-            about["update"] = now
+            options["update"] = now
         return Field(
             name,
-            ColumnField(column, self._backend),
+            FieldType(column, self._backend),
             rname=rname,
             requires=[],
             notnull=not column.nullable,
-            **about,
+            **options,
         )
 
     def __getitem__(self, key: Any) -> Any:
         key = getattr(key, "__table__", key)  # of a table class
-        return self._mirrors[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
+        return self._service_tables[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo the block if it raises, and nothing else of the unit of work; the exception passes on.
+
+            try:
+                with db.savepoint():
+                    db[Users].insert_row({"email": email})
+            except Conflict:
+                ...  # the unit of work goes on
+
+        Savepoints nest. Errors that end the whole transaction (a deadlock, a lost connection) make the unit of work run
+        again, as they do without savepoints."""
+        transaction, execute = self._transaction, self._adapter.execute
+        number = transaction.savepoints = transaction.savepoints + 1
+        execute(f"SAVEPOINT savepoint_{number}")
+        try:
+            yield
+            execute(f"RELEASE SAVEPOINT savepoint_{number}")
+        except BaseException:
+            if transaction.failure is None or not transaction.failure.is_final:
+                transaction.failure = None
+                with contextlib.suppress(Exception):  # remembered by `execute`: the unit cannot commit
+                    execute(f"ROLLBACK TO SAVEPOINT savepoint_{number}")
+                    execute(f"RELEASE SAVEPOINT savepoint_{number}")
+            raise
 
     def commit(self) -> None:
-        raise RuntimeError("a unit of work commits by returning, and rolls back by raising")
+        raise RuntimeError("a unit of work commits by returning and rolls back by raising")
 
     rollback = close = single_transaction = commit
 
     # --- for the worker threads
 
     def begin_unit(self) -> None:
-        self._unit.running, self._unit.begun = True, False
+        self._transaction.start()
 
-    def end_unit(self, word: str) -> None:
-        """COMMIT or ROLLBACK what the unit did, if it did anything. Raises the driver's exception."""
-        self._unit.running = False
-        if self._unit.begun:
-            self._unit.begun = False
-            cursor = self._adapter.cursor
-            cursor.execute(word)
-            # PostgreSQL answers COMMIT of a failed transaction with ROLLBACK, and calls it a success
-            if getattr(cursor, "statusmessage", word) != word:
-                raise RuntimeError(
-                    "the unit of work went on after a statement had failed: nothing was stored"
-                )
+    def commit_unit(self) -> None:
+        """COMMIT, if the unit of work has sent a statement. Raises OutcomeUnknown when the connection is lost meanwhile,
+        what `execute` raises when nothing was stored, RuntimeError when the unit went on after an error."""
+        transaction = self._transaction
+        transaction.check()
+        transaction.running = False
+        if not transaction.begun:
+            return
+        transaction.begun = False
+        cursor = self._adapter.cursor
+        try:
+            cursor.execute("COMMIT")
+        except BaseException as error:
+            self.drop_connection()
+            if self._backend.classify_error(error) in (ErrorKind.LOST, ErrorKind.TIMEOUT):
+                raise OutcomeUnknown(
+                    "The connection was lost during the commit; the write may have been stored: check before retrying."
+                ) from error
+            self._adapter.raise_problem(error)
+            raise
+        # PostgreSQL reports success for the COMMIT of a failed transaction, as "ROLLBACK"
+        if getattr(cursor, "statusmessage", "COMMIT") != "COMMIT":
+            raise RuntimeError("the unit of work went on after a statement had failed: nothing was stored")
+
+    def roll_back_unit(self) -> None:
+        """ROLLBACK, if the unit of work has sent a statement. Raises nothing: on an error the connection is closed."""
+        transaction = self._transaction
+        transaction.running = False
+        if transaction.begun:
+            transaction.begun = False
+            try:
+                self._adapter.cursor.execute("ROLLBACK")
+            except Exception:
+                self.drop_connection()
 
     def drop_connection(self) -> None:
-        """Close this thread's connection, in whatever state; the next statement opens a new one."""
-        self._unit.running = self._unit.begun = False
+        """Close this thread's connection, in any state; the next unit of work opens a new one."""
+        self._transaction.begun = False
         connection = self._adapter.held_connection()
         if connection is not None:
             self._adapter.set_connection(None)
@@ -130,7 +177,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
                 connection.close()
 
     def interrupt_connection(self, thread: int) -> None:
-        """Make what another thread waits for on its connection fail."""
+        """Make the statement fail that another thread waits for."""
         connection = self._connections.get(thread)
         if connection is not None:
             with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""The PyDAL type of one column: its literal and its Python value come from the backend."""
+"""The PyDAL type of a column: literals and Python values come from the backend."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from ...errors import BadValue
 from ...types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
 
 
-class ColumnField(SQLCustomType):  # type: ignore[misc]
-    """The type of one column: its literal and its Python value come from the engine."""
+class FieldType(SQLCustomType):  # type: ignore[misc]
+    """The type of one column: values are checked, literals and Python values come from the backend."""
 
     def __init__(self, column: sa.Column[Any], backend: Backend) -> None:
         column_type = column.type
         assert isinstance(column_type, ColumnType)
         literal, name = backend.codec.literal, column.name
-        self.is_whole = isinstance(column_type, Integer | BigInteger)
-        # drivers answer a sum of whole numbers as a decimal
-        decode = backend.codec.from_sync_driver(column_type) or (int if self.is_whole else None)
+        self.is_integer = isinstance(column_type, Integer | BigInteger)
+        # drivers return a sum of integers as a decimal
+        decode = backend.codec.from_sync_driver(column_type) or (int if self.is_integer else None)
 
         def encoder(value: Any) -> str:
             return "NULL" if value is None else literal(column_type, checked(name, column_type, value))
@@ -31,40 +31,41 @@ class ColumnField(SQLCustomType):  # type: ignore[misc]
         self.column_type = column_type
         self.is_text = isinstance(column_type, String | Text | Enum)
         self.arithmetic_operators: tuple[str, ...] = ("add",) if self.is_text else ()
-        if self.is_whole or isinstance(column_type, Float):
+        if self.is_integer or isinstance(column_type, Float):
             self.arithmetic_operators = (
-                ("add", "sub", "mul") if self.is_whole else ("add", "sub", "mul", "div")
+                ("add", "sub", "mul") if self.is_integer else ("add", "sub", "mul", "div")
             )
 
     def __eq__(self, other: object) -> bool:
-        # PyDAL allows startswith(), contains() ... on what equals "string"
+        # PyDAL allows startswith(), contains() ... for a type that equals "string"
         return (self.is_text and other == "string") or self is other
 
     __hash__ = object.__hash__
 
     def startswith(self, text: str) -> bool:
-        # PyDAL adds and subtracts what is a "decimal(", and writes `+` as || for all else
+        # PyDAL writes `+` as || unless the type starts with "decimal("
         return "sub" in self.arithmetic_operators and text.startswith("decimal")
 
     def same_as(self, other: object) -> bool:
-        return isinstance(other, ColumnField) and repr(other.column_type) == repr(self.column_type)
+        return isinstance(other, FieldType) and repr(other.column_type) == repr(self.column_type)
 
     def comparable_with(self, other: object) -> bool:
-        """Whether every engine compares the two as what they mean."""
-        if isinstance(other, ColumnField):
+        """Whether all engines compare the two alike."""
+        if isinstance(other, FieldType):
             both = {type(self.column_type), type(other.column_type)}
-            return both <= _WHOLE or both <= _TEXT or self.same_as(other)
-        return self.is_whole or other not in ("id", "integer", "bigint")
+            return both <= _INTEGERS or both <= _TEXTS or self.same_as(other)
+        return self.is_integer or other not in ("id", "integer", "bigint")
 
 
 ID, ANY_TEXT = Id(), Text()
 
-_WHOLE = {Integer, BigInteger}
+_INTEGERS = {Integer, BigInteger}
 
-_TEXT = {String, Text, Enum}
+_TEXTS = {String, Text, Enum}
 
 
 def checked(name: str, column_type: ColumnType, value: Any) -> Any:
+    """The value as the column holds it. Raises BadValue."""
     try:
         return column_type.check(value)
     except ValueError as error:

@@ -1,31 +1,31 @@
-"""PyDAL's rows, which keep their values as they are."""
+"""PyDAL's rows, with unaltered values."""
 
 from typing import Any
 
-from pydal.helpers.classes import RecordUpdater
+from pydal.helpers.classes import RecordOperator, RecordUpdater
 from pydal.objects import LazySet, Row, Rows
 
 
-class RecordUpdate(RecordUpdater):  # type: ignore[misc]
-    """`row.update_record(...)`, which by itself drops an unknown name without a word."""
+class StrictRecordUpdater(RecordUpdater):  # type: ignore[misc]
+    """`row.update_record(...)`; PyDAL's silently drops an unknown name."""
 
     def __call__(self, **values: Any) -> Any:
         table = self.db[self.tablename]
-        table._refuse(values.keys() - set(table.fields))
+        table._refuse_unknown(values.keys() - set(table.fields))
         return super().__call__(**values)
 
 
-class ValueRow(Row):  # type: ignore[misc]
-    """A row that answers its values as they are: PyDAL makes floats of decimals and leaves out what JSON has no word for."""
+class ExactRow(Row):  # type: ignore[misc]
+    """A row with unaltered values: PyDAL's as_dict() converts decimals to floats and drops bytes and UUIDs."""
 
     def as_dict(self, datetime_to_str: bool = False, custom_types: Any = None) -> dict[str, Any]:
+        """The values by field; of a join by table and field; of expressions under `_extra`."""
         if datetime_to_str:
             raise TypeError(_LOSSY)
-        values = {name: value for name, value in dict(self).items() if not callable(value)}
         return {
             name: value.as_dict() if isinstance(value, Row) else value
-            for name, value in values.items()
-            if not isinstance(value, LazySet)
+            for name, value in self.items()
+            if not isinstance(value, RecordOperator | LazySet)
         }
 
     def as_json(self, *_: Any, **__: Any) -> str:
@@ -34,7 +34,9 @@ class ValueRow(Row):  # type: ignore[misc]
     as_xml = as_json
 
 
-class ValueRows(Rows):  # type: ignore[misc]
+class ExactRows(Rows):  # type: ignore[misc]
+    """Rows with unaltered values."""
+
     def as_json(self, *_: Any, **__: Any) -> str:
         raise TypeError(_LOSSY)
 
@@ -42,4 +44,4 @@ class ValueRows(Rows):  # type: ignore[misc]
     __str__ = Rows.__repr__
 
 
-_LOSSY = "PyDAL's own text alters decimals and times: answer a Row of the service"
+_LOSSY = "PyDAL's text formats alter decimals and times: return a Row of the service"
