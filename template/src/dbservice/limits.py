@@ -25,5 +25,3 @@ class Limits:
     """Bytes of a request's body; more is answered 413."""
     receive: float = 20.0
     """The body of a request comes within this time, or is answered 408."""
-    lock: float = 60.0
-    """A migration waits this long for another one."""
