@@ -68,7 +68,7 @@ def _attempt(
     except BaseException as error:
         db.drop_connection()
         kind = db._backend.classify_error(error)
-        if kind in (ErrorKind.LOST, ErrorKind.TIMEOUT):
+        if kind in (ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER, ErrorKind.TIMEOUT):
             raise OutcomeUnknown(
                 "The connection was lost while storing; it may have been stored: look before trying again."
             ) from error
@@ -107,7 +107,9 @@ def _translate_error(db: DAL, error: BaseException) -> BaseException:
         case ErrorKind.LOST:
             db.drop_connection()
             return RetryableError(kind, Unavailable("The database went away; nothing was stored."))
-        case ErrorKind.READ_ONLY:  # a new connection may lead to the server that took over
+        case (
+            ErrorKind.READ_ONLY | ErrorKind.NOT_IN_CLUSTER
+        ):  # a new connection may lead to the server that took over
             db.drop_connection()
             return RetryableError(
                 ErrorKind.LOST, Unavailable("The database takes no writes now; nothing was stored.")
