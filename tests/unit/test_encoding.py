@@ -102,7 +102,9 @@ async def answered(result: Any, annotation: Any = None, **options: Any) -> Any:
 
 @pytest.mark.parametrize("time", TIMES, ids=lambda time: f"{type(time).__name__} {time.tzinfo!s:.20}")
 async def test_every_time_is_answered_in_utc(time: dt.datetime) -> None:
-    table_row = ValuesRow(**dict.fromkeys(ValuesRow.__struct_fields__) | {"timestamp": time, "created_at": time})
+    table_row = ValuesRow(
+        **dict.fromkeys(ValuesRow.__struct_fields__) | {"timestamp": time, "created_at": time}
+    )
     for row in (Any_(time), Any_([time, {"at": time}, (time,)]), Timed(time), Timed(time, time), table_row):
         for result, kind in (
             (row, type(row)),

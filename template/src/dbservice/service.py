@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
 from . import logs, migrations, startup
-from .backends import Backend, backend_for
+from .backends import Backend, ErrorKind, backend_for
 from .http.app import create_app
 from .http.metrics import Metrics
 from .limits import Limits
@@ -108,7 +108,11 @@ class Running:
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can. Raises what a read raises."""
-        if not await self.reads.healthy():
+        try:
+            await self.reads.check_health()
+        except Exception as error:
+            if self.backend.classify_error(error) is not ErrorKind.NOT_IN_CLUSTER:
+                raise
             return "The database node is not part of its cluster."
         if self.revision is None:
             return ""

@@ -145,7 +145,11 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             cursor.execute("COMMIT")
         except BaseException as error:
             self.drop_connection()
-            if self._backend.classify_error(error) in (ErrorKind.LOST, ErrorKind.TIMEOUT):
+            if self._backend.classify_error(error) in (
+                ErrorKind.LOST,
+                ErrorKind.NOT_IN_CLUSTER,
+                ErrorKind.TIMEOUT,
+            ):
                 raise OutcomeUnknown(
                     "The connection was lost during the commit; the write may have been stored: check before retrying."
                 ) from error
