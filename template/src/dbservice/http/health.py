@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .encoding import encode
-from .openapi import problems
+from .openapi import problem_responses
 from .problems import problem_response
 
 router = APIRouter(tags=["health"])
@@ -17,7 +17,7 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Can it work?", responses=problems(503))
+@router.get("/readyz", summary="Can it work?", responses=problem_responses(503))
 async def readyz(request: Request) -> Response:
     running = request.app.state.running
     if running.draining:
