@@ -91,7 +91,7 @@ CHANGES: dict[str, Any] = {
     "a column that becomes optional": ('email = Column(String(20), nullable=False', 'email = Column(String(20), nullable=True'),
     "a column with a default that becomes optional": (
         'about = Column(Text(), nullable=False',
-        '"about", Text(), nullable=True',
+        'about = Column(Text(), nullable=True',
     ),
     "a new enum value": ('Enum("a", "b"), ', 'Enum("a", "b", "c"), '),
     "a new, longer enum value": ('Enum("a", "b"), ', 'Enum("a", "b", "quite long"), '),

@@ -105,14 +105,14 @@ RENAMED = {
     "with a default": ("about = Column(", "story = Column("),
     "unique": (
         "email = Column(String(20), nullable=False, unique",
-        '"mail", String(20), nullable=True, unique',
+        "mail = Column(String(20), nullable=True, unique",
         "mail = Column(String(20), nullable=False, unique",
     ),
     "an enum": ("order = Column(", "group = Column("),
     "indexed": (
         "title = Column(String(20), nullable=False",
-        'Column("head", String(20), nullable=True',
-        'Column("head", String(20), nullable=False',
+        "head = Column(String(20), nullable=True",
+        "head = Column(String(20), nullable=False",
     ),
 }
 
@@ -186,7 +186,7 @@ def test_tables_that_refer_to_each_other_are_refused(cli_service: CliService) ->
         )
     )
     sentence = (
-        "The foreign keys of posts and users go round, so that no table can come first: make one of them a plain "
+        "The foreign keys of posts and users are circular, so that no table can be created first: make one of them a plain "
         "BigInteger() column without a ForeignKey."
     )
     with pytest.raises(StartupError) as caught:

@@ -1,5 +1,6 @@
 """SQL text that the backends share."""
 
+import re
 import string
 from typing import Any
 from urllib.parse import quote
@@ -38,3 +39,8 @@ def read_url(scheme: str, settings: Settings, password: str) -> str:
 def quoted(text: str) -> str:
     """A string literal for a session without backslash escapes; every engine's sessions here are."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def escape_colons(text: str) -> str:
+    """SQL as `sa.text` takes it: a colon before a word is no parameter."""
+    return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)

@@ -50,7 +50,7 @@ def differences(service: Owner, backend: Backend) -> list[str]:
     Tables of others are never looked at, and so are tables that `tables.py` no longer has."""
     tables = service.tables.tables
     with connected(service, backend) as connection:
-        script = autogenerate.changes(
+        script = autogenerate.compare(
             connection,
             service.tables,
             version_table=service.version_table,
@@ -68,17 +68,17 @@ def revision(service: Owner, message: str) -> Path | None:
     table can get in. Raises StartupError with a sentence."""
     versions = service.migrations / "versions"
     versions.mkdir(parents=True, exist_ok=True)
-    review.refuse_circles(service.tables)
+    review.check_tables(service.tables)
     with tempfile.TemporaryDirectory() as folder:
         backend = backend_for(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": f"{folder}/scratch.db"}))
         upgrade(service, backend)
         with connected(service, backend) as connection:
-            script = autogenerate.changes(connection, service.tables, version_table=service.version_table)
+            script = autogenerate.compare(connection, service.tables, version_table=service.version_table)
     if script.upgrade_ops is None or script.upgrade_ops.is_empty():
         return None
-    review.refuse(script)
-    dropped = review.dropped(script)
-    review.part_renamed(script)
+    review.check_portable(script)
+    dropped = review.describe_drops(script)
+    review.isolate_renames(script)
     for sentence in dropped:
         logger.warning("the revision %s", sentence)
     path = versions / f"{_new_id(service, message)}.py"

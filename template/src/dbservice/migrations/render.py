@@ -12,9 +12,10 @@ from alembic.autogenerate import render_python_code, renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 
-from ..schema import constraint_name
-from ..types import ColumnType, Default, Enum, EnumCheck
-from .operations import AddCheckOp, BackfillOp, DropCheckOp
+from ..backends.sql import escape_colons
+from ..types import ColumnType, Default, EnumCheck
+from .comparison import enum_check, final_name
+from .operations import AlterPrimaryKeyOp, BackfillOp, CreateCheckOp, DropCheckOp
 
 
 def rendered(container: Any) -> str:
@@ -78,7 +79,7 @@ def downgrade() -> None:
 
 
 @renderers.dispatch_for(BackfillOp)
-def _render_fill(_: AutogenContext, fill: BackfillOp) -> str:
+def _render_backfill(_: AutogenContext, fill: BackfillOp) -> str:
     column, default = fill.column, fill.default
     return (
         f"op.execute(sa.table({fill.table!r}, sa.column({column!r})).update()"
@@ -87,39 +88,41 @@ def _render_fill(_: AutogenContext, fill: BackfillOp) -> str:
     )
 
 
-@renderers.dispatch_for(AddCheckOp)
-def _render_check(_: AutogenContext, operation: AddCheckOp) -> str:
-    name = f"batch_op.f({str(operation.constraint_name)!r})"
-    condition = f"types.{operation.column_type!r}.check_constraint({operation.column!r}).sqltext"
+@renderers.dispatch_for(CreateCheckOp)
+def _render_create_check(context: AutogenContext, operation: CreateCheckOp) -> str:
+    name, check = f"batch_op.f({str(operation.constraint_name)!r})", operation.check
+    if isinstance(check, EnumCheck):
+        condition = f"types.{check.column_type!r}.check_constraint({check.column_name!r}).sqltext"
+    else:
+        condition = repr(_condition(context, check))
     return f"batch_op.create_check_constraint({name}, {condition})"
 
 
 @renderers.dispatch_for(DropCheckOp)
-def _render_drop(_: AutogenContext, operation: DropCheckOp) -> str:
+def _render_drop_check(_: AutogenContext, operation: DropCheckOp) -> str:
     return f"batch_op.drop_constraint(batch_op.f({str(operation.constraint_name)!r}), type_='check')"
 
 
-def _render(kind: str, thing: Any, _: Any) -> str | Literal[False]:
-    """Our types and defaults by their own names, so that a revision reads the same on every engine."""
+@renderers.dispatch_for(AlterPrimaryKeyOp)
+def _render_primary_key(_: AutogenContext, operation: AlterPrimaryKeyOp) -> str:
+    old, new = ", ".join(operation.old), ", ".join(operation.new)
+    return f"# the primary key of {operation.table_name} is ({old}), tables.py has ({new})"
+
+
+def _render(kind: str, thing: Any, context: AutogenContext) -> str | Literal[False]:
+    """Our types, defaults and CHECKs by their own names, so that a revision reads the same on every engine."""
     if kind == "type" and isinstance(thing, ColumnType):
         return f"types.{thing!r}"
-    if kind == "check" and (found := _enum_of(thing)):
-        column, enum = found
-        name = constraint_name("ck", thing.table.name, [column])
-        return f"types.{enum!r}.check_constraint({column!r}, name=op.f({name!r}))"
+    if kind == "check":
+        name = f"name=op.f({final_name(context, thing)!r})"
+        if enum := enum_check(context, thing, thing.table):
+            return f"types.{enum.column_type!r}.check_constraint({enum.column_name!r}, {name})"
+        return f"sa.CheckConstraint({_condition(context, thing)!r}, {name})"
     thing = getattr(thing, "arg", thing)
     if kind == "server_default" and isinstance(thing, Default):
         return f"types.{thing.column!r}.default({thing.written!r})"
     return False
 
 
-def _enum_of(check: Any) -> tuple[str, Enum] | None:
-    """The column that the CHECK is for, as declared or as read back."""
-    if isinstance(check, EnumCheck):
-        return check.column_name, check.column_type
-    for column in check.table.columns:
-        if check.name == constraint_name("ck", check.table.name, [column.name]) and isinstance(
-            column.type, Enum
-        ):
-            return column.name, column.type
-    return None
+def _condition(context: AutogenContext, check: Any) -> str:
+    return escape_colons(context.migration_context.impl.render_ddl_sql_expr(check.sqltext))

@@ -1,4 +1,4 @@
-"""What is looked at before a revision is written: what is refused, what is dropped, what may only have got another name."""
+"""The review of a revision before it is written: what is refused, what is dropped, what may be only renamed."""
 
 from difflib import SequenceMatcher
 from typing import Any
@@ -9,40 +9,42 @@ from alembic.operations import ops
 from ..errors import StartupError
 from ..types import BigInteger, Enum, Integer, Numeric, String, Text
 from .autogenerate import rank
+from .operations import AlterPrimaryKeyOp
 
 
-def refuse_circles(tables: sa.MetaData) -> None:
-    """Refuse tables of which none can come first. Raises StartupError."""
-    keys = set()
+def check_tables(tables: sa.MetaData) -> None:
+    """Refuse tables that not every engine can create, or of which a later change could not be seen. Raises StartupError."""
     for table in tables.tables.values():
-        for key in table.foreign_keys:
-            try:
-                parent = key.column.table
-            except sa.exc.NoReferenceError:
-                words = f"{table.name}.{key.parent.name} refers to {key.target_fullname}"
-                raise StartupError(f"{words}, which tables.py does not have.") from None
-            if parent is not table:
-                keys.add((table.name, parent.name))
-    while True:  # without what refers to none, and what none refers to, what is left goes round
-        left = {(child, parent) for child, parent in keys if parent in {each for each, _ in keys}}
-        left = {(child, parent) for child, parent in left if child in {each for _, each in left}}
-        if left == keys:
-            break
-        keys = left
-    if keys:
-        raise StartupError(
-            f"The foreign keys of {' and '.join(sorted({child for child, _ in keys}))} go round, so that no table can come"
-            " first: make one of them a plain BigInteger() column without a ForeignKey."
-        )
+        for index in table.indexes:
+            if not all(isinstance(each, sa.Column) for each in index.expressions):
+                raise StartupError(
+                    f"The index {index.name} of {table.name} has an expression or an order: not every engine has such"
+                    " indexes, write names of columns only."
+                )
+        keys = [
+            tuple(each.columns.keys()) for each in table.constraints if isinstance(each, sa.UniqueConstraint)
+        ]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise StartupError(
+                    f"{table.name} has two unique constraints on {', '.join(key)}: remove one."
+                )
+    _check_foreign_keys(tables)
 
 
-def refuse(script: ops.MigrationScript) -> None:
+def check_portable(script: ops.MigrationScript) -> None:
     """Refuse a change that the engines cannot make, or not in the same way. Raises StartupError."""
     for table in _changed(script):
         renamed = _renamed(table)
         for each in table.ops:
+            if isinstance(each, AlterPrimaryKeyOp):
+                raise StartupError(
+                    f"The primary key of {each.table_name} is ({', '.join(each.old)}) and cannot become"
+                    f" ({', '.join(each.new)}): add a table of another name, copy the rows into it, and drop"
+                    f" {each.table_name} one revision later."
+                )
             if isinstance(each, ops.AlterColumnOp):
-                _refuse_other_kind(each)
+                _check_type_change(each)
             if (
                 isinstance(each, ops.AddColumnOp)
                 and not each.column.nullable
@@ -60,7 +62,7 @@ def refuse(script: ops.MigrationScript) -> None:
                 raise StartupError(sentence)
 
 
-def _refuse_other_kind(alter: ops.AlterColumnOp) -> None:
+def _check_type_change(alter: ops.AlterColumnOp) -> None:
     old, new = alter.existing_type, alter.modify_type
     match old, new:
         case (_, None) | (String() | Text() | Enum(), String() | Text() | Enum()):
@@ -76,8 +78,36 @@ def _refuse_other_kind(alter: ops.AlterColumnOp) -> None:
     )
 
 
-def dropped(script: ops.MigrationScript) -> list[str]:
-    """What the revision drops with what it holds, and what to write if it was only renamed; for each a sentence's end."""
+def _check_foreign_keys(tables: sa.MetaData) -> None:
+    """Refuse foreign keys to a table that is missing, and circular ones."""
+    references = set()
+    for table in tables.tables.values():
+        for key in table.foreign_keys:
+            try:
+                parent = key.column.table
+            except sa.exc.NoReferenceError:
+                column = f"{table.name}.{key.parent.name}"
+                raise StartupError(
+                    f"{column} refers to {key.target_fullname}, which tables.py does not have."
+                ) from None
+            if parent is not table:
+                references.add((table.name, parent.name))
+    while True:  # remove tables that refer to none or that none refers to, until a circle is left or nothing
+        left = {(child, parent) for child, parent in references if parent in {each for each, _ in references}}
+        left = {(child, parent) for child, parent in left if child in {each for _, each in left}}
+        if left == references:
+            break
+        references = left
+    if references:
+        raise StartupError(
+            f"The foreign keys of {' and '.join(sorted({child for child, _ in references}))} are circular, so that no table"
+            " can be created first: make one of them a plain BigInteger() column without a ForeignKey."
+        )
+
+
+def describe_drops(script: ops.MigrationScript) -> list[str]:
+    """What the revision drops with its data, and what to write for a column that is only renamed; each continues the
+    words "the revision"."""
     found = [
         f"drops the table {each.table_name} with all its rows"
         for each in (script.upgrade_ops.ops if script.upgrade_ops else ())
@@ -100,7 +130,7 @@ def _changed(script: ops.MigrationScript) -> list[ops.ModifyTableOps]:
 
 
 def _renamed(table: ops.ModifyTableOps) -> dict[str, ops.DropColumnOp]:
-    """For each new column the dropped one that it may be: of the same type, the likest first, each only once."""
+    """For each new column the dropped one that it may be: of the same type, the most similar name first, each only once."""
     drops = [each for each in table.ops if isinstance(each, ops.DropColumnOp)]
     news = [each.column for each in table.ops if isinstance(each, ops.AddColumnOp)]
     pairs = [
@@ -116,9 +146,10 @@ def _renamed(table: ops.ModifyTableOps) -> dict[str, ops.DropColumnOp]:
     return found
 
 
-def part_renamed(script: ops.MigrationScript) -> None:
-    """Put columns that may be renamed into a block of their own, after what goes for them and before what comes: SQLite
-    loses the new unique key of a column that is renamed in the same block, MySQL renames none that a CHECK needs."""
+def isolate_renames(script: ops.MigrationScript) -> None:
+    """Put columns that may be renamed into a block of their own, after the drops and before the creations of constraints:
+    SQLite loses a unique key that is created in the block that renames its column, MySQL renames no column that a CHECK
+    needs."""
     for table in _changed(script):
         renamed = _renamed(table)
         names = {*renamed, *(old.column_name for old in renamed.values())}

@@ -13,6 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.ddl.mysql import MySQLImpl
 
+from .ddl import drop_covered_indexes, drop_foreign_key_index, drop_needed_index
+
 logger = logging.getLogger("alembic.runtime.migration")
 
 _ALREADY = {
@@ -20,6 +22,8 @@ _ALREADY = {
     *(1060, 1061, 1091),  # the column or the index is there, is not there
     *(1826, 3822, 3821, 3940),  # the constraint is there, is not there
 }
+
+_NEEDED_IN_FOREIGN_KEY = 1553
 
 
 class ResumableMySQLImpl(MySQLImpl):
@@ -43,9 +47,13 @@ class ResumableMySQLImpl(MySQLImpl):
         params: Any = None,
     ) -> Any:
         def execute() -> Any:
-            return super(ResumableMySQLImpl, self)._exec(
-                construct, execution_options, multiparams, params or {}
-            )
+            try:
+                return super(ResumableMySQLImpl, self)._exec(
+                    construct, execution_options, multiparams, params or {}
+                )
+            except sa.exc.DBAPIError as error:
+                if not self._drop_needed_index(construct, error):
+                    raise
 
         if self.as_sql or self.connection is None:
             return execute()
@@ -68,9 +76,8 @@ class ResumableMySQLImpl(MySQLImpl):
         except sa.exc.DBAPIError as error:
             if error.connection_invalidated:
                 raise
-            code = error.orig.args[0] if error.orig and error.orig.args else None
             # begun by a run that did not live to say how it ended: it ended well
-            if done is None or code not in _ALREADY:
+            if done is None or _code(error) not in _ALREADY:
                 self._write("ROLLBACK")
                 self._write("DELETE FROM {} WHERE id = %s", key)
                 self._write("COMMIT")
@@ -110,6 +117,43 @@ class ResumableMySQLImpl(MySQLImpl):
             self._exec(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
         super().alter_column(table_name, name or column_name, **change)
 
+    def create_index(self, index: sa.Index, **options: Any) -> None:
+        super().create_index(index, **options)
+        self._drop_covered_indexes(index.table)
+
+    def add_constraint(self, const: Any, **options: Any) -> None:
+        super().add_constraint(const, **options)
+        if isinstance(const, sa.UniqueConstraint):
+            self._drop_covered_indexes(const.table)
+
+    def drop_constraint(self, const: Any, **options: Any) -> None:
+        super().drop_constraint(const, **options)
+        if isinstance(const, sa.ForeignKeyConstraint) and not self.as_sql and self.connection is not None:
+            drop_foreign_key_index(self.connection, const.table.name, str(const.name))
+
+    def correct_for_autogen_constraints(
+        self, _: Any, conn_indexes: Any, __: Any, metadata_indexes: Any
+    ) -> None:
+        """Pass over the index that a foreign key needs, which has its name."""
+        declared = {index.name for index in metadata_indexes}
+        for index in list(conn_indexes):
+            keys = {key.name for key in index.table.foreign_key_constraints}
+            if index.name in keys - declared and not index.unique:
+                conn_indexes.remove(index)
+
+    def _drop_needed_index(self, construct: Any, error: sa.exc.DBAPIError) -> bool:
+        """Whether `error` was that a foreign key needs the index that `construct` drops, which is then dropped."""
+        element = getattr(construct, "element", None)
+        if not isinstance(element, sa.Index | sa.UniqueConstraint) or self.connection is None:
+            return False
+        if _code(error) != _NEEDED_IN_FOREIGN_KEY or element.table is None:
+            return False
+        return drop_needed_index(self.connection, element.table.name, str(element.name))
+
+    def _drop_covered_indexes(self, table: sa.Table | None) -> None:
+        if not self.as_sql and self.connection is not None and table is not None:
+            drop_covered_indexes(self.connection, table.name)
+
     def half_done(self) -> bool:
         """Whether a revision stopped half-way. Leaves nothing behind if none did."""
         assert self.connection is not None
@@ -138,3 +182,7 @@ class ResumableMySQLImpl(MySQLImpl):
 
 class ResumableMariaDBImpl(ResumableMySQLImpl):
     __dialect__ = "mariadb"
+
+
+def _code(error: sa.exc.DBAPIError) -> Any:
+    return error.orig.args[0] if error.orig and error.orig.args else None

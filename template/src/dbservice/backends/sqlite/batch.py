@@ -4,12 +4,14 @@ import json
 import re
 import sqlite3
 import threading
+from contextlib import suppress
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from alembic.ddl._autogen import ComparisonResult
 from alembic.ddl.sqlite import SQLiteImpl
 from sqlalchemy.dialects.sqlite import pysqlite
 
@@ -38,10 +40,13 @@ def type_from_declaration(words: str) -> ColumnType | None:
 
 
 def _enum(inspector: sa.Inspector, table: str, column: str, string: t.String) -> ColumnType:
+    """The enum that a column is, told by its CHECK; a string where it has none."""
+    condition = re.escape(_DIALECT.identifier_preparer.quote(column)) + r" IN \(('[^']*'(?:, '[^']*')*)\)"
     for check in inspector.get_check_constraints(table):
-        if check["name"] == f"ck_{table}_{column}":
-            enum = t.Enum(*re.findall(r"'([^']*)'", check["sqltext"]))
-            return enum if enum.length == string.length else string
+        if found := re.fullmatch(condition, check["sqltext"]):
+            with suppress(ValueError):  # it may be a CHECK on a string
+                enum = t.Enum(*re.findall(r"'([^']*)'", found[1]))
+                return enum if enum.length == string.length else string
     return string
 
 
@@ -82,6 +87,23 @@ class TypedSQLiteImpl(SQLiteImpl):
                 column["default"] = _default(
                     found, connection.exec_driver_sql(f"SELECT {column['default']}").scalar()
                 )
+
+    def compare_check_constraint(
+        self, metadata_constraint: sa.CheckConstraint, reflected_constraint: sa.CheckConstraint
+    ) -> ComparisonResult:
+        """By text, which SQLite keeps as it was written."""
+        declared, existing = map(self._normalized_condition, (metadata_constraint, reflected_constraint))
+        if declared == existing:
+            return ComparisonResult.Equal()
+        return ComparisonResult.Different(f"{existing} to {declared}")
+
+    def _normalized_condition(self, check: sa.CheckConstraint) -> str:
+        """The condition without differences in spaces, letter case and quotes around plain names."""
+        parts = re.split(r"('(?:[^']|'')*')", self.render_ddl_sql_expr(check.sqltext).strip())
+        for i in range(0, len(parts), 2):  # outside of strings
+            part = re.sub(r'"([a-z_]\w*)"', r"\1", re.sub(r"\s+", " ", parts[i]))
+            parts[i] = re.sub(r" ?([^\w ]) ?", r"\1", part).lower()
+        return "".join(parts)
 
     def cast_for_batch_migrate(self, existing: Any, existing_transfer: Any, new_type: Any) -> None:
         if not isinstance(existing.type, ColumnType) or not isinstance(new_type, ColumnType):

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..interface import Migrations
+from ..sql import escape_colons
 from .batch import convert_value, explain_conversion_error
 
 
@@ -19,6 +20,7 @@ class SQLiteMigrations(Migrations):
 
     def engine(self) -> sa.Engine:
         engine = super().engine()
+        _escape_checks(engine.dialect)
         # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         sa.event.listen(engine, "connect", _connected)
@@ -41,6 +43,17 @@ class SQLiteMigrations(Migrations):
                         raise TimeoutError from None
                     time.sleep(0.05)
             yield
+
+
+def _escape_checks(dialect: sa.Dialect) -> None:
+    """Read the text of a CHECK as `sa.text` takes it, so that Alembic can write it into the copy of a table."""
+    read = dialect.get_check_constraints
+
+    def get_check_constraints(*arguments: Any, **options: Any) -> Any:
+        found = read(*arguments, **options)
+        return [{**each, "sqltext": escape_colons(each["sqltext"])} for each in found]
+
+    dialect.get_check_constraints = get_check_constraints  # type: ignore[method-assign]
 
 
 def _connected(connection: Any, _: Any) -> None:
