@@ -15,13 +15,13 @@ from pydal.objects import Field, Row
 
 from ...backends.interface import Backend, ErrorKind
 from ...errors import OutcomeUnknown
-from ...schema import default_of, has_default
+from ...schema import default_of, has_default, is_managed
 from ...types import Id
 from ..transaction import Transaction
 from .adapters import serial_numbers
 from .fields import FieldType
 from .rows import ExactRow, ExactRows, StrictRecordUpdater
-from .tables import MANAGED_TIMES, ServiceTable
+from .tables import ServiceTable
 
 _NAMES = re.compile(r"[a-zA-Z]\w*\Z", re.ASCII)
 
@@ -62,11 +62,15 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         name = _free_name(table.name, DAL)
         if REGEX_PYTHON_KEYWORDS.match(name):  # those of Python 2, too
             name = f"{name}_"
+        # without an id that the database generates, PyDAL needs to be told the key
+        identity = any(isinstance(column.type, Id) for column in table.columns)
+        keyed = {} if identity else {"primarykey": [names[each.name] for each in table.primary_key.columns]}
         defined = self.define_table(
             name if _NAMES.match(name) else f"t_{name}",
             *fields,
             rname=quote(table.name),
             table_class=ServiceTable,
+            **keyed,
         )
         defined._bind(table, names)
         self._service_tables[table.name] = defined
@@ -76,11 +80,11 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         if isinstance(column.type, Id):
             return Field(name, "id", rname=rname)
         options: dict[str, Any] = {}
-        if column.name in MANAGED_TIMES:
+        if is_managed(column):
             options["default"] = now
         elif has_default(column):
             options["default"] = lambda: default_of(column)
-        if column.name == "updated_at":
+        if is_managed(column) and column.name == "updated_at":
             options["update"] = now
         return Field(
             name,
