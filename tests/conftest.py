@@ -60,7 +60,7 @@ def _own_server(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
     plugin.find_server(request.param, request.config)  # skips what cannot be had
     try:
         server = servers.own(request.param)
-    except servers.Missing as missing:  # DB_TEST_URL names one, which is nobody's to stop
+    except servers.ServerNotFound as missing:  # DB_TEST_URL names one, which is nobody's to stop
         pytest.skip(str(missing))
     with server:
         yield server

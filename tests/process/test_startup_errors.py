@@ -21,7 +21,7 @@ from dbservice.errors import StartupError, Unavailable
 from dbservice.settings import Settings
 from dbservice.testing import plugin, servers
 from dbservice.testing.servers import Server
-from dbservice.testing.servers.room import Room
+from dbservice.testing.servers.process import ServerProcess
 
 from ..cli_service import CliService
 from ..faults import wait_until
@@ -216,10 +216,10 @@ def test_the_language_of_the_server_does_not_matter(code: str, message: str, wor
 def bouncer(postgresql: Server) -> Iterator[Settings]:
     """A database behind a PgBouncer that keeps a session of the server for each client."""
     program = needed_program("pgbouncer", "pgbouncer")
-    room = Room("pgbouncer", users=("postgres",), end=signal.SIGTERM)
+    process = ServerProcess("pgbouncer", users=("postgres",), end=signal.SIGTERM)
     try:
         with sample_database(postgresql) as settings:
-            users, ini, port = room.folder / "users", room.folder / "ini", servers.free_port()
+            users, ini, port = process.folder / "users", process.folder / "ini", servers.free_port()
             users.write_text(f'"{settings.db_user}" "{settings.db_pass.get_secret_value()}"\n')
             ini.write_text(
                 f"[databases]\n{settings.db_name} = host={settings.db_host} port={settings.db_port}\n"
@@ -228,12 +228,12 @@ def bouncer(postgresql: Server) -> Iterator[Settings]:
             )
             for file in (users, ini):
                 file.chmod(0o644)  # the folder around them is closed to others
-            room.start([program, ini])
+            process.start([program, ini])
             wait_until(lambda: answers(port))
             yield settings.model_copy(update=dict.fromkeys(("db_port", "db_read_port"), port))
-            room.stop(hard=False)  # its connections end before the database is dropped
+            process.stop(hard=False)  # its connections end before the database is dropped
     finally:
-        room.close()
+        process.close()
 
 
 def answers(port: int) -> bool:
