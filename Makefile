@@ -23,11 +23,11 @@ demo: ## stamp the default service into build/demo and run it on SQLite, http://
 test: .venv ## run everything, on every engine there is (ARGS="-k name" for some of it)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: .venv ## check layout, lint and types
+check: .venv ## check format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@MYPYPATH=template/src $(BIN)/mypy --config-file template/mypy.ini $(PLATFORM) template/scripts tests
 
-format: .venv ## put the layout right, and what lint can mend
+format: .venv ## format and auto-fix
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
 bench: .venv ## compare the service with hand-written ones (ARGS=--strict fails if a gate fails)
