@@ -61,10 +61,7 @@ class Transaction(threading.local):
     failure: Failure | None = None
     """The error of a statement, even if the unit of work caught it."""
     savepoints = 0
-    """How many the unit of work has set."""
-
-    def start(self) -> None:
-        self.running, self.begun, self.failure, self.savepoints = True, False, None, 0
+    """How many this thread has set; their names are numbered."""
 
     def check(self) -> None:
         """Raise unless the transaction takes another statement, or its commit."""

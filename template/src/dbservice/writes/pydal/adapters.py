@@ -129,7 +129,8 @@ class AdapterMixin:
         """Send one statement, the first of a unit of work after BEGIN. Raises Conflict, BadValue or Unavailable for what
         the driver raises, and the driver's exception for all else."""
         transaction, backend = self.db._transaction, self.db._backend
-        transaction.check()
+        if transaction.failure is not None or not transaction.running:
+            transaction.check()
         try:
             self.get_connection()  # type: ignore[attr-defined]
             cursor = self.cursor  # type: ignore[attr-defined]

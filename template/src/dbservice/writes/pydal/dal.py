@@ -133,13 +133,14 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     # --- for the worker threads
 
     def begin_unit(self) -> None:
-        self._transaction.start()
+        self._transaction.running = True
 
     def commit_unit(self) -> None:
         """COMMIT, if the unit of work has sent a statement. Raises OutcomeUnknown when the connection is lost meanwhile,
         what `execute` raises when nothing was stored, RuntimeError when the unit went on after an error."""
         transaction = self._transaction
-        transaction.check()
+        if transaction.failure is not None:
+            raise transaction.failure.refusal()
         transaction.running = False
         if not transaction.begun:
             return
