@@ -74,6 +74,7 @@ class Tiny:
         (self.package / "tables.py").write_text(_TABLES + source)
         namespace: dict[str, Any] = {}
         exec(compile(_TABLES + source, "tables.py", "exec"), namespace)
+        self.classes = namespace  # which nothing else keeps
         self.use(namespace["Table"].__metadata__)
         return self.service
 
