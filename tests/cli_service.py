@@ -86,7 +86,10 @@ class CliService:
         namespace: dict[str, Any] = {}
         exec(compile(_TABLES + source, "tables.py", "exec"), namespace)
         self.use(namespace["Table"].__metadata__)
-        self._source = source
+        self._source, self._classes = (
+            source,
+            namespace,
+        )  # a class that nobody holds is gone, and `routes` looks for it
         return self.service
 
     def use(self, metadata: sa.MetaData) -> Service:
