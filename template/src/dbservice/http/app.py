@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from ..limits import Limits
 from . import health, problems
+from .disconnects import DisconnectMiddleware
 from .locations import find_locations
 from .metrics import MetricsMiddleware
 from .middleware import ErrorMiddleware
@@ -64,4 +65,4 @@ def create_app(
 
 class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
-        return MetricsMiddleware(ErrorMiddleware(super().build_middleware_stack()))
+        return MetricsMiddleware(DisconnectMiddleware(ErrorMiddleware(super().build_middleware_stack())))

@@ -38,9 +38,9 @@ class _Slot:
 class ReadPool:
     """Runs queries, at most `settings.reads` at a time. Used by routes as `reads: Reads`."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, size: int | None = None) -> None:
         self.backend = backend
-        self.size = backend.readers
+        self.size = size or backend.readers
         self._database = Database(backend.read_url(), **backend.read_options())
         self._waiting: deque[asyncio.Future[_Slot]] = deque()
         self._free = [_Slot() for _ in range(self.size)]
