@@ -105,28 +105,28 @@ def run_alembic(
                     if not left or kind is not ErrorKind.RETRY:
                         raise
                     connection.rollback()
-                    logger.warning("tried again: the tables are in use by others")
+                    logger.warning("lock timeout: the tables are in use, retrying")
                     time.sleep(1)
     except StartupError as error:
-        if _half_done(service, connection):
+        if _interrupted(service, connection):
             raise StartupError(
-                f"{error} What it did before stays done: mend the cause and migrate again, which goes on from there."
+                f"{error} The statements before it stay executed: fix the cause and migrate again, which continues there."
             ) from error.__cause__
         raise
-    if _half_done(service, connection):  # the end of each revision forgets it, so that none has run
+    if journal := _interrupted(service, connection):  # each completed revision drops it, so none has run
         logger.warning(
-            "a revision stopped half-way and is not there any more: what it did stands in %s_half",
-            service.version_table,
+            "a revision was interrupted and its file does not exist any more: %s lists the statements that it executed",
+            journal,
         )
 
 
-def _half_done(service: Owner, connection: sa.Connection) -> bool:
-    """Whether a revision stopped half-way, on an engine that takes back no DDL."""
-    impl = MigrationContext.configure(connection, opts={"version_table": service.version_table}).impl
+def _interrupted(service: Owner, connection: sa.Connection) -> str:
+    """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
+    impl: Any = MigrationContext.configure(connection, opts={"version_table": service.version_table}).impl
     try:
-        return hasattr(impl, "half_done") and impl.half_done()
-    except sa.exc.DBAPIError:  # the connection is lost: nobody can say
-        return False
+        return str(impl.journal_table) if hasattr(impl, "half_done") and impl.half_done() else ""
+    except sa.exc.DBAPIError:  # the connection is lost
+        return ""
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..interface import Migrations
+from . import concurrent_index as concurrent_index  # registers itself with Alembic
 
 
 class PostgreSQLMigrations(Migrations):
