@@ -7,6 +7,9 @@ PLATFORM := template/src/dbservice
 DB_TEST_MYSQL_HOME ?= $(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/db-service-template/mysql)
 export DB_TEST_MYSQL_HOME
 
+# All tests are run by several processes, two for a core since they wait a lot; some of them (ARGS) by one.
+PARALLEL := -n $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2)) --dist worksteal
+
 .PHONY: help .venv demo test check format bench clean
 
 help: ## what there is to make
@@ -21,13 +24,13 @@ demo: ## stamp the default service into build/demo and run it on SQLite, http://
 	@$(MAKE) --no-print-directory -C build/demo run
 
 test: .venv ## run everything, on every engine there is (ARGS="-k name" for some of it)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
 
-check: .venv ## check layout, lint and types
+check: .venv ## check format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@MYPYPATH=template/src $(BIN)/mypy --config-file template/mypy.ini $(PLATFORM) template/scripts tests
 
-format: .venv ## put the layout right, and what lint can mend
+format: .venv ## format and auto-fix
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
 bench: .venv ## compare the service with hand-written ones (ARGS=--strict fails if a gate fails)

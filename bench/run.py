@@ -176,7 +176,7 @@ def _options() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (Failed, database.servers.Missing, database.servers.Failed) as error:
+    except (Failed, database.servers.ServerNotFound, database.servers.Failed) as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

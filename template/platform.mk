@@ -27,10 +27,10 @@ run: migrate ## migrate, then serve on http://127.0.0.1:8000 (PORT=8001 for anot
 test: .venv ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: .venv ## check layout, lint and types
+check: .venv ## check format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
-format: .venv ## put the layout right, and what lint can mend
+format: .venv ## format and auto-fix
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
 migrate: .venv var ## bring the database's schema up to date
@@ -39,7 +39,7 @@ migrate: .venv var ## bring the database's schema up to date
 revision: .venv var ## write a migration for what changed in tables.py (m="what changed")
 	@$(if $(m),,$(error say what changes: make revision m="add a column"))$(BIN)/python -m $(PACKAGE) revision -m "$$m"
 
-update: ## take over what is new in the template (ARGS="--vcs-ref 1.2.0" for one version)
+update: ## update the platform from the template (ARGS="--vcs-ref 1.2.0" for one version)
 	@sh scripts/bootstrap.sh copier update --skip-answered $(ARGS)
 
 clean: ## remove what was made here, except var/ with its data

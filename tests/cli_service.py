@@ -86,6 +86,7 @@ class CliService:
         namespace: dict[str, Any] = {}
         exec(compile(_TABLES + source, "tables.py", "exec"), namespace)
         self.use(namespace["Table"].__metadata__)
+        self.classes = namespace  # rows and bodies look table classes up, and nothing else keeps them
         self._source = source
         return self.service
 

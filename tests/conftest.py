@@ -21,6 +21,12 @@ from .openapi import load_document
 from .sample_service import create_tables, sample_database, sample_service
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long and mostly waits comes first: parallel workers do the rest meanwhile, and none is left with it."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/template/test_stamped", "tests/process/")))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     """What a parallel worker sends home is UTF-8; what a test logs or compares is any text."""
@@ -60,7 +66,7 @@ def _own_server(request: pytest.FixtureRequest) -> Iterator[servers.Server]:
     plugin.find_server(request.param, request.config)  # skips what cannot be had
     try:
         server = servers.own(request.param)
-    except servers.Missing as missing:  # DB_TEST_URL names one, which is nobody's to stop
+    except servers.ServerNotFound as missing:  # DB_TEST_URL names one, which is nobody's to stop
         pytest.skip(str(missing))
     with server:
         yield server

@@ -7,7 +7,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Self
 
 from dbservice.settings import Settings
@@ -60,6 +61,19 @@ def slow(settings: Settings, seconds: float) -> str:
             return f"SELECT 1 FROM information_schema.schemata WHERE schema_name = DATABASE() AND SLEEP({seconds}) = 0"
     steps = int(seconds * 4_000_000)
     return f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {steps}) SELECT max(n) FROM c"
+
+
+@contextlib.contextmanager
+def locked_users(server: Server, settings: Settings) -> Iterator[None]:
+    """Keep every reader from the table `users` meanwhile."""
+    lock = {
+        "postgresql": "LOCK TABLE users IN ACCESS EXCLUSIVE MODE",
+        "mysql": f"LOCK TABLES `{settings.db_name}`.users WRITE",
+    }
+    admin = replace(server.admin, name=settings.db_name)
+    with contextlib.closing(admin.connect()) as connection:
+        connection.cursor().execute(lock[server.type])
+        yield
 
 
 # --- waiting for what will come, never longer than for ever
@@ -126,6 +140,10 @@ class Proxy:
         lost, and the connections of before and of meanwhile stay as they are, mute for ever."""
         self._holding = True
         self._mute |= self._sockets.copy()
+
+    def lead_to(self, settings: Settings) -> None:
+        """Take new connections to another server; those of before stay where they are."""
+        self._target = (settings.db_host, settings.db_port)
 
     def resume(self) -> None:
         """Take new connections again."""

@@ -50,7 +50,7 @@ from dbservice.types import (
 
 
 class Table(schema.Table, metadata=sa.MetaData()):
-    """The base of the specimen's tables."""
+    """The base of the sample service's tables."""
 
 
 def attribute(column: str) -> str:

@@ -144,7 +144,7 @@ def _select(engine: Backend) -> str:
     return f"SELECT {names} FROM {quote('values')} ORDER BY {quote('id')}"
 
 
-def _meaning(engine: Backend, row: Any, asynchronous: bool) -> dict[str, Any]:
+def _values_of(engine: Backend, row: Any, asynchronous: bool) -> dict[str, Any]:
     return {
         c.name: as_python(engine, kind(c), raw, asynchronous)
         for c, raw in zip(values.columns, row, strict=True)
@@ -155,13 +155,13 @@ def by_the_driver(engine: Backend) -> list[dict[str, Any]]:
     with closing(engine.connect()) as connection:
         cursor = connection.cursor()
         cursor.execute(_select(engine))
-        return [_meaning(engine, row, False) for row in cursor.fetchall()]
+        return [_values_of(engine, row, False) for row in cursor.fetchall()]
 
 
 async def by_databases(engine: Backend) -> list[dict[str, Any]]:
     async with Database(engine.read_url(), **engine.read_options()) as database:
         records = await database.fetch_all(_select(engine))
-        return [_meaning(engine, tuple(record._mapping.values()), True) for record in records]
+        return [_values_of(engine, tuple(record._mapping.values()), True) for record in records]
 
 
 def by_get(db: DAL) -> list[dict[str, Any]]:

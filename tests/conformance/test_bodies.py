@@ -159,7 +159,7 @@ async def test_a_body_that_does_not_come_is_408(migrated: Settings, tmp_path: Pa
     async with served(sample_service(tmp_path, receive=0.1), migrated) as client:
         headers = {"content-type": "application/json"}
         answer = await client.post("/v1/values", content=half(), headers=headers)
-        assert problem(answer, 408)["detail"] == "The body did not come in time."
+        assert problem(answer, 408)["detail"] == "The body was not received in time."
 
 
 @pytest.mark.parametrize(("body", "sentence"), ALTERED, ids=lambda value: repr(value[:30]))

@@ -63,12 +63,9 @@ async def test_a_parameter_that_is_left_out_has_its_default(running: Running, ad
 
 
 async def test_a_page_needs_a_limit(running: Running) -> None:
-    with pytest.raises(
-        TypeError, match=r"^page\(\) needs a query with a parameter `limit`, a whole number, "
-    ):
-        await running.reads.page(by_id, id=1)
-    with pytest.raises(TypeError, match=r"takes \['id'\], not \['id', 'limit'\]"):
-        await running.reads.page(by_id, id=1, limit=1)  # type: ignore[call-arg]
+    for values in ({"id": 1}, {"id": 1, "limit": 1}):
+        with pytest.raises(TypeError, match=r"^page\(\) needs a query with a parameter `limit`, "):
+            await running.reads.page(by_id, **values)
 
 
 async def test_one_of_several_rows_is_a_mistake(running: Running, added: list[int]) -> None:

@@ -49,7 +49,8 @@ async def test_two_units_that_deadlock_are_both_stored(server: Server, empty: Se
     async with started(empty, pool=4) as running:
         await running.writes.run(add_users, "a", "b")
         await asyncio.gather(running.writes.run(move, "a", "b"), running.writes.run(move, "b", "a"))
-    assert sorted(attempts) in (["a", "a", "b"], ["a", "b", "b"])
+    # once more; on a busy machine the same two may meet again
+    assert set(attempts) == {"a", "b"} and len(attempts) > 2
 
 
 @pytest.mark.parametrize("fault", ["deadlock", "lock wait", "serialization"])

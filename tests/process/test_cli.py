@@ -1,4 +1,4 @@
-"""The command line: what each command takes, says and answers the shell; one line for what a user can mend."""
+"""The command line: what each command takes, says and answers the shell; one line for what a user can fix."""
 
 import re
 import signal

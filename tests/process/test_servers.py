@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from dbservice.testing import servers
-from dbservice.testing.servers import Failed, Missing, Server, find, mysql, own, postgresql
+from dbservice.testing.servers import Failed, Server, ServerNotFound, find, mysql, own, postgresql
 
 VERSIONS = {"postgresql": "PostgreSQL 16.", "mariadb": "MariaDB", "mysql": "8.0."}
 AWKWARD = "p@ss/w:rd%1#x é'\"\\`$"
@@ -158,12 +158,12 @@ def test_a_missing_server_is_reported_with_how_to_get_it(
         "mariadb": "mariadb-server",
         "mysql": "DB_TEST_MYSQL_HOME",
     }.items():
-        with pytest.raises(Missing, match=remedy) as missing:
+        with pytest.raises(ServerNotFound, match=remedy) as missing:
             own(engine)
         assert "DB_TEST_URL" in str(missing.value) and "\n" not in str(missing.value)
 
     monkeypatch.setenv("DB_TEST_MYSQL_HOME", str(tmp_path))
-    with pytest.raises(Missing, match=r"DB_TEST_MYSQL_HOME should hold .* No such file"):
+    with pytest.raises(ServerNotFound, match=r"DB_TEST_MYSQL_HOME should hold .* No such file"):
         own("mysql")
 
 
@@ -175,7 +175,7 @@ def test_mysql_is_not_a_mariadb_by_the_same_name(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(mysql, "ELSEWHERE", ())
     monkeypatch.delenv("DB_TEST_MYSQL_HOME", raising=False)
     assert mysql.MariaDB.locate() == program
-    with pytest.raises(Missing):
+    with pytest.raises(ServerNotFound):
         mysql.MySQL.locate()
 
 
@@ -190,7 +190,7 @@ def test_db_test_url_names_a_server_to_use(own_server: Server, monkeypatch: pyte
     database = found.create_database()
     database.connect().close()
     found.drop_database(database)
-    with pytest.raises(Missing, match="DB_TEST_URL"):
+    with pytest.raises(ServerNotFound, match="DB_TEST_URL"):
         found.stop()
 
     monkeypatch.setenv(

@@ -1,5 +1,6 @@
 """What the start says when the server refuses it: each reason its own sentence, and a retry where that can help."""
 
+import asyncio
 import signal
 import socket
 import struct
@@ -7,23 +8,29 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import asyncpg
 import psycopg2
+import pymysql
 import pytest
 
 from dbservice import startup
-from dbservice.backends import backend_for
-from dbservice.errors import StartupError
+from dbservice.backends import ErrorKind, backend_for
+from dbservice.errors import StartupError, Unavailable
 from dbservice.settings import Settings
 from dbservice.testing import plugin, servers
 from dbservice.testing.servers import Server
-from dbservice.testing.servers.room import Room
+from dbservice.testing.servers.process import ServerProcess
 
+from ..cli_service import CliService
 from ..faults import wait_until
+from ..galera import galera_node, join_cluster, leave_cluster
 from ..programs import needed_program
-from ..sample_service import client_of, sample_database, started
+from ..sample_service import add_users, client_of, sample_database, started
 from .service_process import environ_of
+
+USERS = 'class Users(Table, name="users"): email = Column(String(20))\n'
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +154,7 @@ def test_an_account_that_may_not_connect_is_told_the_grant(postgresql: Server, p
     postgresql.query(f'REVOKE CONNECT ON DATABASE "{place.db_name}" FROM PUBLIC')
     postgresql.query(f'ALTER DATABASE "{place.db_name}" OWNER TO CURRENT_USER')
     sentence = refused_at_once(place)
-    assert f"GRANT CONNECT ON DATABASE {place.db_name} TO {place.db_user}" in sentence
+    assert f'GRANT CONNECT ON DATABASE "{place.db_name}" TO "{place.db_user}"' in sentence
     assert "DB_PASS" not in sentence
 
 
@@ -209,10 +216,10 @@ def test_the_language_of_the_server_does_not_matter(code: str, message: str, wor
 def bouncer(postgresql: Server) -> Iterator[Settings]:
     """A database behind a PgBouncer that keeps a session of the server for each client."""
     program = needed_program("pgbouncer", "pgbouncer")
-    room = Room("pgbouncer", users=("postgres",), end=signal.SIGTERM)
+    process = ServerProcess("pgbouncer", users=("postgres",), end=signal.SIGTERM)
     try:
         with sample_database(postgresql) as settings:
-            users, ini, port = room.folder / "users", room.folder / "ini", servers.free_port()
+            users, ini, port = process.folder / "users", process.folder / "ini", servers.free_port()
             users.write_text(f'"{settings.db_user}" "{settings.db_pass.get_secret_value()}"\n')
             ini.write_text(
                 f"[databases]\n{settings.db_name} = host={settings.db_host} port={settings.db_port}\n"
@@ -221,12 +228,12 @@ def bouncer(postgresql: Server) -> Iterator[Settings]:
             )
             for file in (users, ini):
                 file.chmod(0o644)  # the folder around them is closed to others
-            room.start([program, ini])
+            process.start([program, ini])
             wait_until(lambda: answers(port))
             yield settings.model_copy(update=dict.fromkeys(("db_port", "db_read_port"), port))
-            room.stop(hard=False)  # its connections end before the database is dropped
+            process.stop(hard=False)  # its connections end before the database is dropped
     finally:
-        room.close()
+        process.close()
 
 
 def answers(port: int) -> bool:
@@ -254,3 +261,111 @@ def test_what_pgbouncer_refuses_is_said_at_once(bouncer: Settings) -> None:
     assert "check DB_USER and DB_PASS" in refused_at_once(Settings.load(environ_of(bouncer, DB_PASS="x")))
     assert "check DB_USER and DB_PASS" in refused_at_once(bouncer, db_user="nobody")
     assert "check DB_NAME" in refused_at_once(bouncer, db_name="nothing")
+
+
+# --- Galera
+
+
+@pytest.fixture(scope="module")
+def node(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with galera_node(request.config) as server:
+        yield server
+
+
+async def test_a_node_without_its_cluster_is_waited_for(
+    node: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sample_database(node) as settings:
+        backend = backend_for(settings)
+        async with started(settings) as running:
+            await asyncio.to_thread(leave_cluster, node)
+            try:
+                sentence = refused(settings, db_max_retries=1, db_retry_delay=0.0)
+                assert sentence.startswith("Cannot use mysql://") and " after 2 attempts: " in sentence
+                assert "is not part of its Galera cluster" in sentence and "DB_HOST" in sentence
+                with closing(backend.connect()) as connection, pytest.raises(pymysql.Error) as caught:
+                    connection.cursor().execute("SELECT * FROM users")
+                assert backend.classify_error(caught.value) is ErrorKind.NOT_IN_CLUSTER
+                with pytest.raises(Unavailable):
+                    await running.writes.run(add_users, "a")
+                with pytest.raises(Unavailable) as read:
+                    await running.reads.fetch_raw("SELECT * FROM users")
+                assert backend.classify_error(cause_of(read.value)) is ErrorKind.NOT_IN_CLUSTER
+            finally:
+                with waiting(settings, caplog) as said:
+                    assert "is not part of its Galera cluster" in said[0]
+                    await asyncio.to_thread(join_cluster, node)
+            await running.writes.run(add_users, "a")
+            assert len(await running.reads.fetch_raw("SELECT * FROM users")) == 1
+
+
+def cause_of(error: BaseException) -> BaseException:
+    assert error.__cause__
+    return error.__cause__
+
+
+def test_the_version_table_of_a_node_without_its_cluster_is_no_matter_of_grants(
+    node: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.restart()
+    database = node.create_database()
+    cli_service = CliService(tmp_path / "demo", database, monkeypatch)
+    cli_service.tables(USERS)
+    cli_service.revision()
+    cli_service.upgrade()
+    leave_cluster(node)
+    try:
+        with pytest.raises(StartupError) as caught:
+            startup.checked_revision(cli_service.service, cli_service.backend)
+    finally:
+        join_cluster(node)
+    assert "is not part of its Galera cluster" in str(caught.value)
+    assert startup.checked_revision(cli_service.service, cli_service.backend) == "0001_change"
+    node.drop_database(database)
+
+
+# --- the version table
+
+
+@pytest.fixture
+def own_schema(
+    postgresql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[CliService, Settings]]:
+    """A service whose tables are in a schema of its own, and an account that may do nothing there yet."""
+    database = postgresql.create_database()
+    cli_service = CliService(tmp_path / "demo", database, monkeypatch)
+    cli_service.options = {"schema": "own"}
+    cli_service.tables(USERS)
+    cli_service.revision()
+    account = f"{database.name}-rw"
+    postgresql.query(f"CREATE ROLE \"{account}\" LOGIN PASSWORD 'x'")
+    yield cli_service, Settings.load({**cli_service.environ, "DB_USER": account, "DB_PASS": "x"})
+    postgresql.drop_database(database)
+    postgresql.query(f'DROP ROLE "{account}"')
+
+
+def test_each_reason_to_see_no_version_table_is_a_sentence(own_schema: tuple[CliService, Settings]) -> None:
+    cli_service, settings = own_schema
+    service, account = cli_service.service, settings.db_user
+
+    def said() -> str:
+        with pytest.raises(StartupError) as caught:
+            startup.checked_revision(service, service.backend(settings))
+        return str(caught.value)
+
+    def run(sql: str) -> None:
+        with closing(cli_service.database.connect()) as connection:
+            connection.cursor().execute(sql)
+            connection.commit()
+
+    assert said() == "The database has no schema own yet: run `make migrate` first."
+    cli_service.upgrade()
+    assert said() == (
+        f'The account {account} may not use the schema own: GRANT USAGE ON SCHEMA "own" TO "{account}".'
+    )
+    run(f'GRANT USAGE ON SCHEMA "own" TO "{account}"')
+    assert said() == f"Cannot read the table alembic_version_demo: the account {account} needs SELECT on it."
+    run(f'GRANT SELECT ON own.alembic_version_demo TO "{account}"')
+    assert startup.checked_revision(service, service.backend(settings)) == "0001_change"
+    run("DROP TABLE own.alembic_version_demo")
+    assert said() == "The database has no tables of demo yet: run `make migrate` first."

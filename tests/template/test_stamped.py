@@ -58,7 +58,7 @@ def environment(**more: str) -> dict[str, str]:
     kept = {
         k: v
         for k, v in os.environ.items()
-        if not k.startswith(("DB_TYPE", "DB_NAME", "PYTHON", "VIRTUAL_ENV"))
+        if not k.startswith(("DB_TYPE", "DB_NAME", "PYTEST", "PYTHON", "VIRTUAL_ENV"))
     }
     return kept | {"LOG_LEVEL": "warning"} | more
 
@@ -68,7 +68,7 @@ def made(folder: Path, *targets: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["make", *targets],
         cwd=folder,
-        env=environment(),
+        env=environment(MYPY_CACHE_DIR=str(folder.parent / "mypy_cache")),  # the platform is the same in each
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

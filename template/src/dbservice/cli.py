@@ -1,4 +1,4 @@
-"""`python -m my_svc ...`: serve, migrate, revision, check-migrations. One line and exit code 1 for what a user can mend."""
+"""`python -m my_svc ...`: serve, migrate, revision, check-migrations. One line and exit code 1 for what a user can fix."""
 
 import argparse
 import asyncio

@@ -11,11 +11,12 @@ from types import ModuleType
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
-from . import logs, migrations, startup
+from . import logs, startup
 from .backends import Backend, backend_for
 from .http.app import create_app
 from .http.metrics import Metrics
 from .limits import Limits
+from .readiness import Readiness
 from .reads import ReadPool
 from .schema import NAMING_CONVENTION, BareTable
 from .settings import Settings
@@ -93,7 +94,7 @@ class Service:
             running.draining = True
             self.app.state.running = None
             await running.writes.stop()
-            await running.reads.stop()
+            await asyncio.gather(running.reads.stop(), running.readiness.stop())
 
 
 class Running:
@@ -103,18 +104,15 @@ class Running:
         self.service, self.backend, self.revision = service, backend, revision
         self.reads = ReadPool(backend)
         self.writes = WritePool(backend, service.tables)
+        self.readiness = Readiness(service, backend, revision)
         self.metrics = Metrics(self.reads, self.writes)
         self.draining = False
 
     async def not_ready(self) -> str:
-        """Why the service cannot work now, in a sentence; empty when it can. Raises what a read raises."""
-        if not await self.reads.healthy():
-            return "The database node is not part of its cluster."
-        if self.revision is None:
-            return ""
-        rows = await self.reads.fetch_raw(f"SELECT version_num FROM {self.service.version_table}")
-        found = str(rows[0][0]) if rows else None
-        return migrations.describe_mismatch(self.service, found, started=True)
+        """Why the service cannot work now, in a sentence; empty when it can."""
+        if self.draining:
+            return "The service is stopping."
+        return await self.readiness.problem()
 
 
 def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:

@@ -20,11 +20,21 @@ def wait_for_database(backend: Backend) -> None:
     settings = backend.settings
     for left in range(settings.db_max_retries, -1, -1):
         try:
-            backend.connect().close()
+            _connect_once(backend)
             return
         except Exception as error:
             _warn_or_raise(backend, settings.target, backend.connect_error(error), left)
         time.sleep(settings.db_retry_delay)
+
+
+def _connect_once(backend: Backend) -> None:
+    connection = backend.connect()
+    try:
+        cursor = connection.cursor()
+        cursor.execute(backend.health_statement)
+        backend.check_health(cursor.fetchall())
+    finally:
+        connection.close()
 
 
 async def start_reads(reads: ReadPool) -> None:
@@ -56,7 +66,7 @@ def checked_revision(service: migrations.Owner, backend: Backend) -> str | None:
         return None
     connection = backend.connect()
     try:
-        found = migrations.read_version(service, connection)
+        found = migrations.read_version(service, backend, connection)
     finally:
         connection.close()
     if sentence := migrations.describe_mismatch(service, found):

@@ -1,4 +1,4 @@
-"""MySQL and MariaDB take back no DDL: a revision that stopped half-way goes on where it stopped."""
+"""MySQL and MariaDB cannot roll back DDL: an interrupted revision continues where it stopped."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: Cl
     for _ in range(2):
         with pytest.raises(StartupError, match="the database said") as caught:
             cli_service.upgrade()
-        goes_on = "stays done" in str(caught.value) and "goes on from there" in str(caught.value)
+        goes_on = "stay executed" in str(caught.value) and "continues there" in str(caught.value)
         assert goes_on == (cli_service.database.type == "mysql"), caught.value
         assert migrations.current(cli_service.service, cli_service.backend) == "0001_first"
     with connected(cli_service) as connection:
@@ -148,7 +148,7 @@ def test_a_half_done_revision_whose_file_is_gone_is_named(
     caplog.clear()
     cli_service.upgrade()
     assert caplog.messages == [
-        "a revision stopped half-way and is not there any more: what it did stands in alembic_version_demo_half"
+        "a revision was interrupted and its file does not exist any more: alembic_journal_demo lists the statements that it executed"
     ]
     write_revision(cli_service, "0002", "0001", 'op.create_table("whole", sa.Column("a", types.Integer()))')
     cli_service.upgrade()

@@ -26,9 +26,7 @@ def test_only_a_missing_version_table_means_that_there_are_no_tables(cli_service
     assert checked(cli_service) == "The database has no tables of demo yet: run `make migrate` first."
     change_things(cli_service, "CREATE TABLE alembic_version_demo (something_else INTEGER)")
     assert re.fullmatch(
-        r"Cannot read the table alembic_version_demo, the database said: [^\n]*version_num[^\n]*: "
-        r"let the account of DB_USER read it\.",
-        checked(cli_service),
+        r"Cannot read the table alembic_version_demo: [^\n]*version_num[^\n]*\.", checked(cli_service)
     )
 
 
@@ -56,10 +54,8 @@ def test_an_account_that_may_not_read_the_version_table_is_told_so(
     try:
         with pytest.raises(StartupError) as caught:
             startup.checked_revision(cli_service.service, cli_service.service.backend(Settings.load(environ)))
-        assert re.fullmatch(
-            r"Cannot read the table alembic_version_demo, the database said: [^\n]* denied [^\n]*alembic_version_demo[^\n]*:"
-            r" let the account of DB_USER read it\.",
-            str(caught.value),
+        assert str(caught.value) == (
+            f"Cannot read the table alembic_version_demo: the account {name} needs SELECT on it."
         )
     finally:
         if cli_service.database.type == "postgresql":

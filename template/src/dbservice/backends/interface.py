@@ -27,6 +27,7 @@ class ErrorKind(enum.Enum):
     REQUIRED = "required column without a value"
     RETRY = "transaction rolled back by the server, may be retried"
     LOST = "connection lost"
+    NOT_IN_CLUSTER = "node is not part of its cluster"
     READ_ONLY = "server is read-only, as after a failover"
     TIMEOUT = "statement timeout"
     STARTING = "server not reachable yet"
@@ -34,10 +35,13 @@ class ErrorKind(enum.Enum):
     DENIED = "account or password refused"
     NO_PRIVILEGE = "account lacks a privilege"
     MISSING = "database does not exist"
+    NO_TABLE = "table does not exist"
     OTHER = "other error"
 
 
-WORTH_WAITING_FOR = frozenset({ErrorKind.STARTING, ErrorKind.LOST, ErrorKind.NO_SLOTS})
+WORTH_WAITING_FOR = frozenset(
+    {ErrorKind.STARTING, ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER, ErrorKind.NO_SLOTS}
+)
 """What a later attempt to connect may not meet any more."""
 
 
@@ -222,9 +226,17 @@ class Backend(ABC):
     async def terminate(self, raw: Any) -> None:
         """Make sure that nobody uses the driver's connection again, and that the server ends what it does for it."""
 
-    def healthy(self, answer: Any) -> bool:
-        """Whether the answer to `health_statement` means that the node takes work."""
-        return True
+    def check_health(self, answer: Any) -> None:  # noqa: B027
+        """Raise the driver's exception if the answer to `health_statement` means that the node takes no work."""
+
+    @property
+    def schema_statement(self) -> str:
+        """SQL whose answer `describe_schema` reads; empty where nothing but the table itself can be missing."""
+        return ""
+
+    def describe_schema(self, answer: Any) -> str:
+        """Why the account sees no table of the schema, in a sentence; empty when there just is none."""
+        return ""
 
     # --- errors
 

@@ -1,4 +1,4 @@
-"""The HTTP face: routes, problems, health, metrics. A service's routes import what they need from here."""
+"""The HTTP API: routes, problems, health, metrics. The routes of a service import what they need from here."""
 
 from .parameters import Cursor, PageSize, RowId
 from .routing import Router

@@ -10,10 +10,11 @@ from starlette.types import ASGIApp
 
 from ..limits import Limits
 from . import health, problems
+from .disconnects import DisconnectMiddleware
 from .locations import find_locations
 from .metrics import MetricsMiddleware
 from .middleware import ErrorMiddleware
-from .openapi import document_locations, restore_integer_limits, use_problems
+from .openapi import document_locations, document_problems, restore_integer_limits
 from .routing import Route
 
 
@@ -52,7 +53,7 @@ def create_app(
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
             schema = get_openapi(title=title, version=version, description=description, routes=app.routes)
-            use_problems(schema)
+            document_problems(schema)
             document_locations(schema, locations)
             restore_integer_limits(schema)
             app.openapi_schema = schema
@@ -64,4 +65,4 @@ def create_app(
 
 class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
-        return MetricsMiddleware(ErrorMiddleware(super().build_middleware_stack()))
+        return MetricsMiddleware(DisconnectMiddleware(ErrorMiddleware(super().build_middleware_stack())))

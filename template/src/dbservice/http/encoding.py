@@ -47,18 +47,17 @@ def to_builtins(value: Any) -> Any:
 
 
 def encode_rows(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
-    """`endpoint`, whose rows, lists of rows and pages become a response of `status` at once; FastAPI validates them no
-    more. What else it answers stays as it is."""
+    """`endpoint`, whose rows, lists of rows and pages become a response of `status` that FastAPI does not validate. What
+    else it answers stays as it is."""
     parameters = inspect.signature(endpoint, eval_str=True).parameters.values()
     # by which FastAPI lets an endpoint set the status and headers of its answer
     response_name = next((each.name for each in parameters if each.annotation is Response), "")
-
-    kind = CreatedResponse if status == 201 else Response
+    response_class = CreatedResponse if status == 201 else Response
 
     def respond(result: Any, arguments: dict[str, Any]) -> Any:
         if not isinstance(result, Row | Page | list):  # as None is, of an endpoint that may answer it
             return result
-        response = kind(encode(in_utc(result)), status, None, "application/json")
+        response = response_class(encode(in_utc(result)), status, None, "application/json")
         if isinstance(response, CreatedResponse):
             response.row = result
         if response_name:
@@ -67,7 +66,7 @@ def encode_rows(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]
             response.raw_headers += [each for each in given.raw_headers if each[0] != b"content-length"]
         return response
 
-    return _after(endpoint, respond)
+    return _with_result(endpoint, respond)
 
 
 class CreatedResponse(Response):
@@ -81,11 +80,15 @@ def encode_untyped(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     floats. Generators are FastAPI's."""
     if inspect.isgeneratorfunction(endpoint) or inspect.isasyncgenfunction(endpoint):
         return endpoint
-    return _after(endpoint, lambda result, _: to_builtins(result) if isinstance(result, _OURS) else result)
+    return _with_result(
+        endpoint, lambda result, _: to_builtins(result) if isinstance(result, _OURS) else result
+    )
 
 
-def _after(endpoint: Callable[..., Any], convert: Callable[[Any, dict[str, Any]], Any]) -> Callable[..., Any]:
-    """`endpoint` with `convert` applied to its result and its arguments."""
+def _with_result(
+    endpoint: Callable[..., Any], convert: Callable[[Any, dict[str, Any]], Any]
+) -> Callable[..., Any]:
+    """`endpoint` with its result replaced by `convert(result, arguments)`."""
 
     @functools.wraps(endpoint)
     async def in_the_loop(**arguments: Any) -> Any:

@@ -1,12 +1,10 @@
 """`/healthz`: the process lives. `/readyz`: it can work: database, node, schema, not draining. `/metrics`: Prometheus metrics."""
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .encoding import encode
-from .openapi import problems
+from .openapi import problem_responses
 from .problems import problem_response
 
 router = APIRouter(tags=["health"])
@@ -17,17 +15,10 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Can it work?", responses=problems(503))
+@router.get("/readyz", summary="Can it work?", responses=problem_responses(503))
 async def readyz(request: Request) -> Response:
     running = request.app.state.running
-    if running.draining:
-        return problem_response(503, "The service is stopping.", headers={"Retry-After": "1"})
-    try:
-        async with asyncio.timeout(running.backend.limits.connect):
-            sentence = await running.not_ready()
-    except Exception:
-        sentence = "The database does not answer."
-    if sentence:
+    if sentence := await running.not_ready():
         return problem_response(503, sentence, headers={"Retry-After": "1"})
     return Response(encode({"status": "ready", "revision": running.revision}), media_type="application/json")
 

@@ -29,7 +29,7 @@ class ErrorMiddleware:
                 headers = dict(message["headers"])
                 replaced = headers.get(b"content-type", b"").startswith(b"text/plain")
                 if replaced:
-                    await problem_response(413, "The body is too large.")(scope, receive, send)
+                    await problem_response(413)(scope, receive, send)
             if message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
                 if scope["method"] == "HEAD":

@@ -1,4 +1,4 @@
-"""The OpenAPI document: problems instead of FastAPI's own errors, exact limits, the shape of rows."""
+"""The OpenAPI document: problems instead of FastAPI's own errors, exact limits, the models of rows."""
 
 import functools
 import types
@@ -12,38 +12,30 @@ from ..schema import Page, Row
 from ..types import INT64
 from .encoding import to_builtins
 from .locations import Location
-
-_DESCRIPTIONS = {
-    404: "There is no such row.",
-    408: "The body was not received in time.",
-    409: "Violates a unique or foreign-key constraint.",
-    413: "The body is too large.",
-    422: "A value is invalid.",
-    503: "The database is away or too busy; Retry-After says when to try again.",
-}
+from .problems import DETAILS
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI's `responses` for these statuses."""
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's `responses` of these statuses, each of which DETAILS has."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
     return {
-        status: {"description": _DESCRIPTIONS[status], "content": content}
+        status: {"description": DETAILS[status], "content": content}
         | ({"headers": retry} if status == 503 else {})
         for status in statuses
     }
 
 
-def use_problems(schema: dict[str, Any]) -> None:
-    """Put our problem where FastAPI documents an error format of its own."""
+def document_problems(schema: dict[str, Any]) -> None:
+    """Replace the error format that FastAPI documents by that of problems."""
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = SCHEMA
+    schemas["Problem"] = _PROBLEM
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
 
 
 def document_locations(schema: dict[str, Any], locations: list[Location]) -> None:
-    """Say which answers name the path of the row that was created."""
+    """Name the header `Location` in the answers that have it."""
     header = {"schema": {"type": "string"}, "description": "The path of the new row."}
     for each in locations:
         operation = schema["paths"].get(each.path, {}).get("post", {})
@@ -52,7 +44,7 @@ def document_locations(schema: dict[str, Any], locations: list[Location]) -> Non
 
 
 def restore_integer_limits(schema: Any) -> None:
-    """Put whole numbers back where FastAPI keeps limits as floats: 2**63 - 1 is none."""
+    """Make the limits of integers whole numbers again: FastAPI keeps them as floats, which 2**63 - 1 is not."""
     if isinstance(schema, dict):
         for key in ("minimum", "maximum"):
             if schema.get("type") == "integer" and isinstance(limit := schema.get(key), float):
@@ -64,7 +56,8 @@ def restore_integer_limits(schema: Any) -> None:
 
 
 def response_model(answer: Any) -> Any:
-    """The pydantic model of what an endpoint answers; None where that is FastAPI's business."""
+    """The pydantic model that documents an endpoint which answers a row, a list of rows or a page, or None; None for any
+    other."""
     if (some := _optional(answer)) is not None:
         optional: Any = response_model(some)
         return None if optional is None else optional | None
@@ -75,6 +68,12 @@ def response_model(answer: Any) -> Any:
         return _page_model(row)
     model: Any = _row_model(row)
     return {None: model, list: list[model]}.get(kind)
+
+
+def row_type(answer: Any) -> type[Row] | None:
+    """The row that an endpoint answers; None where it answers something else, or several."""
+    some = _optional(answer) or answer
+    return some if isinstance(some, type) and issubclass(some, Row) else None
 
 
 def row_core_schema(row: type[Row]) -> core_schema.CoreSchema:
@@ -90,12 +89,6 @@ def row_core_schema(row: type[Row]) -> core_schema.CoreSchema:
 def row_json_schema(row: type[Row], handler: GetJsonSchemaHandler) -> dict[str, Any]:
     """The JSON Schema of a row in a model: the one of a route that answers it."""
     return handler(_row_model(row).__pydantic_core_schema__)
-
-
-def row_type(answer: Any) -> type[Row] | None:
-    """The row that an endpoint answers; None where it answers something else, or several."""
-    some = _optional(answer) or answer
-    return some if isinstance(some, type) and issubclass(some, Row) else None
 
 
 def _optional(answer: Any) -> Any:
@@ -118,7 +111,7 @@ def _page_model(row: type[Row]) -> type[BaseModel]:
     return create_model(f"{row.__name__}Page", __doc__=Page.__doc__, **fields)
 
 
-SCHEMA = {
+_PROBLEM = {
     "title": "Problem",
     "description": "RFC 9457: `detail` says what was wrong; `errors`, where there are any, says where.",
     "type": "object",

@@ -1,6 +1,5 @@
-"""Errors as `application/problem+json` (RFC 9457): one sentence for people, names and reasons for programs."""
+"""Errors as `application/problem+json` (RFC 9457): one sentence for people, fields and reasons for programs."""
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -12,20 +11,21 @@ from starlette.routing import Match
 from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
 from .encoding import encode
 
-logger = logging.getLogger(__name__)
-
-
-_STATUS: dict[type[ServiceError], tuple[int, str]] = {
-    NotFound: (404, "Not found"),
-    Conflict: (409, "Conflict"),
-    BadValue: (422, "Bad value"),
-    Unavailable: (503, "Unavailable"),
-    OutcomeUnknown: (503, "Outcome unknown"),
+DETAILS = {
+    404: "There is nothing at this path.",
+    405: "This path does not take that method.",
+    408: "The body was not received in time.",
+    409: "Violates a unique or foreign-key constraint.",
+    413: "The body is too large.",
+    422: "A value is invalid.",
+    503: "The database is unavailable or too busy; Retry-After says when to try again.",
 }
+"""What a status means: the `detail` of a problem that has none of its own, and the description in OpenAPI."""
 
 
 class Problem(ServiceError):
-    """An error of the service's own: its HTTP `status` (4xx or 5xx), one sentence, and what else RFC 9457 knows."""
+    """An error of the service's own: its HTTP `status` (4xx or 5xx), `detail` in one sentence, and what else RFC 9457 knows.
+    `errors` names fields and messages, `retry_after` is in seconds."""
 
     def __init__(
         self,
@@ -42,14 +42,15 @@ class Problem(ServiceError):
 
 def problem_response(
     status: int,
-    detail: str,
+    detail: str = "",
     *,
     title: str | None = None,
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """The problem as a response."""
-    title = title or _TITLES.get(status) or HTTPStatus(status).phrase
+    """The problem as a response; without `detail`, with what its status means."""
+    title = title or _TITLES.get(status) or _phrase(status)
+    detail = detail or DETAILS.get(status) or f"{title}."
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = errors
@@ -60,67 +61,48 @@ def install(app: FastAPI) -> None:
     """Make `app` answer every error as a problem."""
 
     @app.exception_handler(ServiceError)
-    async def problem(request: Request, error: ServiceError) -> Response:
+    async def service_error(request: Request, error: ServiceError) -> Response:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         status, title = _status_of(error)
         detail = f"{error.detail}." if isinstance(error, BadValue) else error.detail
         return problem_response(status, detail, title=title, errors=error.errors, headers=headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors = [_plain(each) for each in error.errors()[:_MOST]]
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+        errors = [_field_error(each) for each in error.errors()[:_MAX_ERRORS]]
         detail = "; ".join(f"{each['field']} {each['message']}" for each in errors)
-        return problem_response(422, f"{detail}.", title="Bad value", errors=errors)
+        return problem_response(422, f"{detail}.", title=_STATUSES[BadValue][1], errors=errors)
 
     @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
+    async def http_exception(request: Request, error: HTTPException) -> Response:
         status, headers = error.status_code, dict(error.headers or {})
+        if status in (204, 304):
+            return Response(status_code=status, headers=headers)
         if status == 405:  # the framework names the methods of one route, a resource has several
-            headers["Allow"] = ", ".join(_methods(request))
-        said = error.detail != HTTPStatus(status).phrase and status != 413
-        return problem_response(
-            status, str(error.detail) if said else _SENTENCES.get(status, f"{error.detail}."), headers=headers
-        )
+            headers["Allow"] = ", ".join(_allowed_methods(request))
+        # of 413 the framework's own sentence depends on its version
+        detail = "" if error.detail == _phrase(status) or status == 413 else str(error.detail)
+        return problem_response(status, detail, headers=headers)
 
     @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        # the error's own text may hold values: the log has its kind and place (see outermost), the client neither
+    async def unhandled(request: Request, error: Exception) -> Response:
+        # the error's own text may hold values: ErrorMiddleware logs it, the client is told nothing of it
         return problem_response(500, "The service failed; its log says where.")
 
 
-def _status_of(error: ServiceError) -> tuple[int, str | None]:
-    if isinstance(error, Problem):
-        return error.status, error.title
-    for kind in type(error).__mro__:
-        if kind in _STATUS:
-            return _STATUS[kind]
-    return 500, "Internal error"
-
-
-def _methods(request: Request) -> list[str]:
-    """What the path takes, of all routes."""
-    allowed = [
-        method
-        for method in ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
-    return sorted([*allowed, "HEAD"]) if "GET" in allowed else allowed
-
-
-_MOST = 20
-"""Errors that are named; a body can hold thousands."""
+_STATUSES: dict[type[ServiceError], tuple[int, str]] = {
+    NotFound: (404, "Not found"),
+    Conflict: (409, "Conflict"),
+    BadValue: (422, "Bad value"),
+    Unavailable: (503, "Unavailable"),
+    OutcomeUnknown: (503, "Outcome unknown"),
+}
+"""The status and title of each error."""
 
 _TITLES = {404: "Not found", 413: "Content Too Large"}  # the second's phrase depends on the version of Python
 
-_SENTENCES = {
-    404: "There is nothing at this path.",
-    405: "This path does not take that method.",
-    408: "The body did not come in time.",
-    413: "The body is too large.",
-}
+_MAX_ERRORS = 20
+"""Errors that are named; a body can hold thousands."""
 
 _MESSAGES = {
     "missing": "is required",
@@ -133,10 +115,40 @@ _MESSAGES = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
 }
+"""What is said instead of pydantic's message, by the type of its error."""
 
 
-def _plain(error: Any) -> dict[str, str]:
-    """Field and reason, never the value: it may be a secret."""
+def _status_of(error: ServiceError) -> tuple[int, str | None]:
+    if isinstance(error, Problem):
+        return error.status, error.title
+    for kind in type(error).__mro__:
+        if kind in _STATUSES:
+            return _STATUSES[kind]
+    return 500, "Internal error"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # a number that no standard knows
+        return "Error"
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods that the path takes, of all routes."""
+    allowed = [
+        method
+        for method in ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+    return sorted([*allowed, "HEAD"]) if "GET" in allowed else allowed
+
+
+def _field_error(error: Any) -> dict[str, str]:
+    """Field and message of pydantic's error, never the value: it may be a secret."""
     if error["type"] == "json_invalid":
         return {"field": "body", "message": f"is not JSON: {error['ctx']['error']}"}
     where = [str(part) for part in error["loc"]]

@@ -1,4 +1,4 @@
-"""Routers for a service's resources: plain FastAPI, whose rows go out as bytes."""
+"""Routers for a service's resources: plain FastAPI, whose rows are encoded by `encoding`."""
 
 import copy
 import typing
@@ -14,12 +14,13 @@ from ..schema import Row
 from .bodies import JSONRequest
 from .encoding import CreatedResponse, encode_rows, encode_untyped
 from .locations import add_location
-from .openapi import problems, response_model, row_type
+from .openapi import problem_responses, response_model, row_type
 from .pools import inject_pools
 
 
 class Route(APIRoute):
-    """A route whose endpoint may answer a `Row`, a list of rows or a `Page`: encoded at once, documented as what it is."""
+    """A route whose endpoint may answer a `Row`, a list of rows or a `Page`. It documents the problems that it may answer,
+    and reads bodies within the limits of its service."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         self.answer = answer = _answer_type(endpoint, options)
@@ -41,7 +42,7 @@ class Route(APIRoute):
             statuses.append(409)
         if "{" in path:
             statuses.append(404)
-        documented = problems(*sorted(statuses))
+        documented = problem_responses(*sorted(statuses))
         options["responses"] = documented | (options.get("responses") or {})
         super().__init__(path, endpoint, **options)
 
@@ -62,7 +63,7 @@ class Route(APIRoute):
         app.router.routes.append(route)
 
     def _handler(self, limits: Limits | None) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """What answers a request within `limits`; without them, within those of the application that is asked."""
+        """FastAPI's handler, for bodies within `limits`; without them, within those of the application that is asked."""
         handler = super().get_route_handler()
         if not (self.methods or set()) - {"GET", "HEAD"}:
             return handler

@@ -2,7 +2,7 @@
 
 from .commands import differences, migrate_to, revision, upgrade
 from .environment import Owner, run
-from .status import current, describe_mismatch, head, read_version
+from .status import current, describe_mismatch, head, read_version, version_statement
 
 __all__ = [
     "Owner",
@@ -15,4 +15,5 @@ __all__ = [
     "revision",
     "run",
     "upgrade",
+    "version_statement",
 ]

@@ -44,15 +44,17 @@ class Migration:
         except StartupError as error:
             if self._lock.lost:
                 raise StartupError(self._lock.lost) from error
-            if self._half_done():
+            if self._interrupted():
                 raise StartupError(
-                    f"{error} What it did before stays done: mend the cause and migrate again, which goes on from there."
+                    f"{error} The statements before it stay executed: fix the cause and migrate again, which continues"
+                    " there."
                 ) from error.__cause__
             raise
-        if self._half_done():  # the end of each revision forgets it, so that none has run
+        if journal := self._interrupted():  # each completed revision drops it, so none has run
             logger.warning(
-                "a revision stopped half-way and is not there any more: what it did stands in %s_half",
-                self._service.version_table,
+                "a revision was interrupted and its file does not exist any more: %s lists the statements that it"
+                " executed",
+                journal,
             )
 
     def _run_with_retries(self, work: Callable[[], None]) -> None:
@@ -64,7 +66,7 @@ class Migration:
                 if not left or kind is not ErrorKind.RETRY:
                     raise
                 self.connection.rollback()
-                logger.warning("tried again: the tables are in use by others")
+                logger.warning("lock timeout: the tables are in use, retrying")
                 self._token.sleep(1)
 
     @contextmanager
@@ -90,14 +92,14 @@ class Migration:
             for event, listener in listeners.items():
                 sa.event.remove(self.connection.engine, event, listener)
 
-    def _half_done(self) -> bool:
-        """Whether a revision stopped half-way, on an engine that takes back no DDL."""
+    def _interrupted(self) -> str:
+        """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
         options = {"version_table": self._service.version_table}
-        impl = MigrationContext.configure(self.connection, opts=options).impl
+        impl: Any = MigrationContext.configure(self.connection, opts=options).impl
         try:
-            return hasattr(impl, "half_done") and impl.half_done()
-        except sa.exc.DBAPIError:  # the connection is lost: nobody can say
-            return False
+            return str(impl.journal_table) if hasattr(impl, "half_done") and impl.half_done() else ""
+        except sa.exc.DBAPIError:  # the connection is lost
+            return ""
 
 
 @contextmanager

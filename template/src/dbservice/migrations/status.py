@@ -5,9 +5,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
-from ..backends.interface import Backend
+from ..backends.interface import Backend, ErrorKind
 from ..errors import StartupError
-from .environment import Owner, connected, first_line, script_directory
+from .environment import Owner, connected, script_directory
 
 
 def head(service: Owner) -> str | None:
@@ -42,28 +42,36 @@ def describe_mismatch(service: Owner, found: str | None, *, started: bool = Fals
     return f"The database is at revision {found}, which this code does not know: deploy the code that it belongs to."
 
 
-def read_version(service: Owner, connection: Any) -> str | None:
-    """The revision in the version table, read over a DB-API connection; None when there is no such table or no row.
+def read_version(service: Owner, backend: Backend, connection: Any) -> str | None:
+    """The revision in the version table, read over a DB-API connection in autocommit; None when there is no such table or
+    no row.
 
     Raises StartupError when the table cannot be read."""
     cursor = connection.cursor()
     try:
-        cursor.execute(f"SELECT version_num FROM {service.version_table}")
+        cursor.execute(version_statement(service))
         row = cursor.fetchone()
     except Exception as error:
-        if _is_no_table(error):
-            return None
-        said = first_line(error.args[-1] if error.args else error)
-        raise StartupError(
-            f"Cannot read the table {service.version_table}, the database said: {said}: let the account of DB_USER read it."
-        ) from error
+        if backend.classify_error(error) is not ErrorKind.NO_TABLE:
+            raise StartupError(_unreadable(service, backend, error)) from error
+        if backend.schema_statement:
+            cursor.execute(backend.schema_statement)
+            if sentence := backend.describe_schema(cursor.fetchall()):
+                raise StartupError(sentence) from error
+        return None
     return str(row[0]) if row else None
 
 
-def _is_no_table(error: Exception) -> bool:
-    """Whether a driver says that the table is not there: PostgreSQL, MySQL and MariaDB by a code, SQLite in words."""
-    code = getattr(error, "pgcode", None) or next(iter(error.args), None)
-    return code in ("42P01", 1146) or str(code).startswith("no such table")
+def version_statement(service: Owner) -> str:
+    """SQL that reads the version table."""
+    return f"SELECT version_num FROM {service.version_table}"
+
+
+def _unreadable(service: Owner, backend: Backend, error: Exception) -> str:
+    sentence = f"Cannot read the table {service.version_table}: "
+    if backend.classify_error(error) is not ErrorKind.NO_PRIVILEGE:
+        return sentence + backend.explain(error)
+    return f"{sentence}the account {backend.settings.db_user} needs SELECT on it."
 
 
 def _revision(service: Owner, connection: sa.Connection) -> str | None:

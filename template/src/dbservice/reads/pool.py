@@ -22,6 +22,7 @@ from .query import Query
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
+_RECONNECT = (ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER)
 logger = logging.getLogger(__name__)
 
 
@@ -37,9 +38,9 @@ class _Slot:
 class ReadPool:
     """Runs queries, at most `settings.reads` at a time. Used by routes as `reads: Reads`."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, size: int | None = None) -> None:
         self.backend = backend
-        self.size = backend.readers
+        self.size = size or backend.readers
         self._database = Database(backend.read_url(), **backend.read_options())
         self._waiting: deque[asyncio.Future[_Slot]] = deque()
         self._free = [_Slot() for _ in range(self.size)]
@@ -51,7 +52,10 @@ class ReadPool:
         slot = self._free[-1]
         try:
             await self._open(slot)
-            await self.backend.fetch(slot.raw, "SELECT 1", (), self.backend.limits.statement)
+            sql = self.backend.health_statement
+            self.backend.check_health(
+                await self.backend.fetch(slot.raw, sql, (), self.backend.limits.statement)
+            )
         except BaseException:
             await self._close(slot)
             raise
@@ -121,9 +125,9 @@ class ReadPool:
         """The rows of a fixed statement without parameters, as the driver gives them."""
         return await self._run(sql, ())
 
-    async def healthy(self) -> bool:
-        """Whether the database answers and its node takes work."""
-        return self.backend.healthy(await self._run(self.backend.health_statement, ()))
+    async def check_health(self) -> None:
+        """Raises what a read raises, and the driver's exception when the node takes no work."""
+        self.backend.check_health(await self._run(self.backend.health_statement, ()))
 
     async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         slot = self._free.pop() if self._free else await self._acquire(self.backend.limits.acquire)
@@ -139,7 +143,7 @@ class ReadPool:
                 if (
                     fresh
                     or isinstance(error, TimeoutError)
-                    or self.backend.classify_error(error) is not ErrorKind.LOST
+                    or self.backend.classify_error(error) not in _RECONNECT
                 ):
                     raise
                 await self._close(slot)
@@ -186,7 +190,7 @@ class ReadPool:
         match self.backend.classify_error(error):
             case ErrorKind.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_PRIVILEGE:
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
                 return error
             case kind:
                 logger.warning("read failed: %s (%s)", kind.value, type(error).__name__)

@@ -77,7 +77,7 @@ def check_portable(statement: sa.SelectBase) -> None:
                 _binary(element)
             case sa.UnaryExpression() if element.operator is operators.neg and _ours(element.element):
                 if _family(element.element) not in _NUMBERS:
-                    raise TypeError(_reckon([element.element]))
+                    raise TypeError(_arithmetic_differs([element.element]))
             case sa.CompoundSelect():
                 for columns in zip(*[each.selected_columns for each in element.selects], strict=False):
                     _one_family("a set operation", columns)
@@ -179,12 +179,12 @@ def _binary(element: sa.BinaryExpression[Any]) -> None:
         or (operator is operators.concat_op and families <= {_TEXT})
     )
     if not allowed:
-        raise TypeError(_reckon([left, *rights]))
+        raise TypeError(_arithmetic_differs([left, *rights]))
 
 
-def _reckon(elements: Sequence[Any]) -> str:
+def _arithmetic_differs(elements: Sequence[Any]) -> str:
     kinds = " and ".join(sorted({repr(each.type) for each in elements if _ours(each)}))
-    return f"the engines do not reckon alike with {kinds}: compute it in Python"
+    return f"arithmetic with {kinds} differs between the engines: compute it in Python"
 
 
 def _clauses(element: Any) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from .columns import (
     SecretColumn,
     default_of,
     has_default,
+    is_managed,
     is_secret,
     public_columns,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "constraint_name",
     "default_of",
     "has_default",
+    "is_managed",
     "is_secret",
     "public_columns",
 ]

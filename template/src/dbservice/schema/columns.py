@@ -228,6 +228,9 @@ def Column(
     return kind(type_, *foreign_keys, name=name, info=info, **options)
 
 
+MANAGED = {"managed": True}
+
+
 class Declared:
     """What all table classes have: only names with underscores on both sides, so that a column may have any other."""
 
@@ -249,6 +252,11 @@ def public_columns(table: type[Declared] | sa.Table) -> list[sa.Column[Any]]:
 
 def is_secret(column: sa.Column[Any]) -> bool:
     return bool(column.info.get("secret"))
+
+
+def is_managed(column: sa.Column[Any]) -> bool:
+    """Whether the database or the platform sets `column`, and no client: a generated `id`, `created_at`, `updated_at`."""
+    return bool(column.info.get("managed"))
 
 
 def has_default(column: sa.Column[Any]) -> bool:

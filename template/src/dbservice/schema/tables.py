@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import sqlalchemy as sa
 
 from ..types import Enum, Id, Timestamp
-from .columns import Declared, ManagedColumn
+from .columns import MANAGED, Declared, ManagedColumn
 from .declaring import bound_columns, check_base, check_of, mark_indexed, new_table, value_of
 from .naming import NAMING_CONVENTION, refuse_same_names
 
@@ -58,14 +58,14 @@ class BareTable(Declared):
 class Identity(BareTable):
     """With an `id` that the database gives: 64 bits, never used twice."""
 
-    id = ManagedColumn[int](Id(), sa.Identity(), primary_key=True)
+    id = ManagedColumn[int](Id(), sa.Identity(), primary_key=True, info=MANAGED)
 
 
 class Timestamps(BareTable):
     """With `created_at` and `updated_at`, which every write sets."""
 
-    created_at = ManagedColumn[dt.datetime](Timestamp(), nullable=False)
-    updated_at = ManagedColumn[dt.datetime](Timestamp(), nullable=False)
+    created_at = ManagedColumn[dt.datetime](Timestamp(), nullable=False, info=MANAGED)
+    updated_at = ManagedColumn[dt.datetime](Timestamp(), nullable=False, info=MANAGED)
 
 
 class Table(Identity, Timestamps):

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from ..schema import MANAGED_COLUMNS
+from ..schema import is_managed
 from ..types import ColumnType
 
 _numbers = itertools.count(1)
@@ -19,11 +19,7 @@ def example(table: sa.Table, **values: Any) -> dict[str, Any]:
     number = next(_numbers)
     body: dict[str, Any] = {}
     for column in table.columns:
-        if (
-            column.name not in MANAGED_COLUMNS
-            and not column.foreign_keys
-            and isinstance(column.type, ColumnType)
-        ):
+        if not is_managed(column) and not column.foreign_keys and isinstance(column.type, ColumnType):
             body[column.name] = column.type.example(number)
     return {**body, **values}
 
@@ -34,7 +30,7 @@ async def make(client: httpx.AsyncClient, table: sa.Table, **values: Any) -> dic
     for column in table.columns:
         for key in column.foreign_keys:
             if column.name not in body and not column.nullable:
-                body[column.name] = (await make(client, key.column.table))["id"]
+                body[column.name] = (await make(client, key.column.table))[key.column.name]
     response = await client.post(f"/v1/{table.name}", json=body)
     assert response.status_code == 201, response.text
     answer: dict[str, Any] = response.json()

@@ -140,7 +140,7 @@ def find_server(engine: str, config: pytest.Config) -> servers.Server:
         pytest.skip(f"--engines leaves {engine} out")
     try:
         return servers.find(engine)
-    except servers.Missing as missing:
+    except servers.ServerNotFound as missing:
         _missing[engine] = str(missing)
         if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
             pytest.fail(f"{engine}: {missing}", pytrace=False)

@@ -1,7 +1,7 @@
 """The column types: which Python values a column holds, how the API's JSON writes them, what is refused.
 
 Nothing here knows an engine. How a type is declared and travels on PostgreSQL, MySQL, MariaDB or SQLite stands
-in `engines/`, one file each, and arrives through `register`.
+in `backends/`, one folder each, and arrives through `register`.
 """
 
 from .base import INT32, INT64, Codec, ColumnType, Default, copy_default, register

@@ -16,7 +16,7 @@ T = TypeVar("T", default=Any)
 
 
 class Codec(Protocol):
-    """What an engine says about the column types; implemented by each file of `engines/`."""
+    """What an engine says about the column types; implemented by the codec of each backend."""
 
     def column_type(self, column: "ColumnType", dialect: sa.Dialect) -> sa.types.TypeEngine[Any]: ...
     def to_driver(self, column: "ColumnType") -> Callable[[Any], Any] | None: ...

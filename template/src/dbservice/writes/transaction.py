@@ -61,10 +61,7 @@ class Transaction(threading.local):
     failure: Failure | None = None
     """The error of a statement, even if the unit of work caught it."""
     savepoints = 0
-    """How many the unit of work has set."""
-
-    def start(self) -> None:
-        self.running, self.begun, self.failure, self.savepoints = True, False, None, 0
+    """How many this thread has set; their names are numbered."""
 
     def check(self) -> None:
         """Raise unless the transaction takes another statement, or its commit."""
@@ -82,16 +79,18 @@ class Transaction(threading.local):
 
 _DISCONNECTED = {
     ErrorKind.LOST,
+    ErrorKind.NOT_IN_CLUSTER,  # another node may be
     ErrorKind.READ_ONLY,  # a new connection may lead to the server that took over
     ErrorKind.STARTING,
     ErrorKind.NO_SLOTS,
     ErrorKind.DENIED,
     ErrorKind.MISSING,
 }
-_RETRYABLE = {ErrorKind.RETRY, ErrorKind.LOST, ErrorKind.READ_ONLY}
+_RETRYABLE = {ErrorKind.RETRY, ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER, ErrorKind.READ_ONLY}
 _UNAVAILABLE = {
     ErrorKind.RETRY: "The rows are in use by others; nothing was stored.",
     ErrorKind.LOST: "The connection to the database was lost; nothing was stored.",
+    ErrorKind.NOT_IN_CLUSTER: "The database takes no writes now; nothing was stored.",
     ErrorKind.READ_ONLY: "The database takes no writes now; nothing was stored.",
     ErrorKind.TIMEOUT: "The database took too long; nothing was stored.",
     ErrorKind.STARTING: "The database cannot be reached; nothing was stored.",

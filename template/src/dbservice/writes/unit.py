@@ -27,9 +27,14 @@ def run_unit(db: DAL, job: Job) -> Any:
     while True:
         try:
             return _attempt(db, job)
-        except Exception:
-            failure = db._transaction.failure
-            if failure is None or not failure.is_retryable or job.abandoned:
+        except BaseException as error:
+            failure, db._transaction.failure = db._transaction.failure, None  # the next attempt has none
+            if (
+                failure is None
+                or not failure.is_retryable
+                or job.abandoned
+                or not isinstance(error, Exception)
+            ):
                 raise
             # once: an idle connection may have been lost long before
             if attempt >= db._backend.limits.attempts or (failure.is_disconnected and reconnected):

@@ -8,9 +8,9 @@ from typing import Any
 
 import pymysql
 import sqlalchemy as sa
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, ER
 
-from ..interface import Backend
+from ..interface import Backend, ErrorKind
 from ..sql import read_url
 from .codec import MySQLCodec
 from .dialect import mariadb_only, mysql_only, read_dialect
@@ -35,6 +35,10 @@ class MySQL(Backend):
     # Galera: a node outside the cluster still answers SELECT 1. A single server names no provider.
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
+    advice = Backend.advice | {
+        ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({words}): wait until it has joined again, or"
+        " let DB_HOST name another node"
+    }
     classify_error = staticmethod(classify_error)
     constraint_name = staticmethod(constraint_name)
 
@@ -121,9 +125,10 @@ class MySQL(Backend):
         finally:
             raw.close()
 
-    def healthy(self, answer: Any) -> bool:
+    def check_health(self, answer: Any) -> None:
         status = {str(name).lower(): value for name, value in answer}
-        return not status.get("wsrep_provider_name") or status.get("wsrep_ready") == "ON"
+        if status.get("wsrep_provider_name") and status.get("wsrep_ready") != "ON":
+            raise pymysql.err.OperationalError(ER.UNKNOWN_COM_ERROR, "wsrep_ready is not ON")
 
     def _session(self, statement_timeout: float | None) -> list[str]:
         words = (

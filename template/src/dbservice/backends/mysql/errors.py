@@ -36,11 +36,14 @@ _ERROR_KINDS = {
     ER.DBACCESS_DENIED_ERROR: ErrorKind.MISSING,  # what an account that may not see every database is told
     1698: ErrorKind.DENIED,
     ER.BAD_DB_ERROR: ErrorKind.MISSING,
+    ER.NO_SUCH_TABLE: ErrorKind.NO_TABLE,
+    ER.TABLEACCESS_DENIED_ERROR: ErrorKind.NO_PRIVILEGE,
+    ER.COLUMNACCESS_DENIED_ERROR: ErrorKind.NO_PRIVILEGE,
     ER.CON_COUNT_ERROR: ErrorKind.NO_SLOTS,
     1203: ErrorKind.NO_SLOTS,  # the account has as many connections as it may have
     1226: ErrorKind.NO_SLOTS,
     1180: ErrorKind.LOST,  # an error in the middle of COMMIT: nobody can say whether it is stored
-    1047: ErrorKind.LOST,  # a Galera node that is not in the cluster
+    ER.UNKNOWN_COM_ERROR: ErrorKind.NOT_IN_CLUSTER,  # what a Galera node without its cluster says to every statement
     1053: ErrorKind.LOST,  # server shutdown in progress
     1927: ErrorKind.LOST,  # connection was killed
     3159: ErrorKind.OTHER,  # the server wants TLS

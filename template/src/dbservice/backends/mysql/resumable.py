@@ -1,8 +1,8 @@
-"""What migrations need on MySQL and MariaDB, which take back no DDL: a revision that stopped half-way goes on from there.
+"""What migrations need on MySQL and MariaDB, which cannot roll back DDL: an interrupted revision continues where it stopped.
 
-Each statement of the revision that runs is to_json_form into a table next to the version table; when the revision is at its
-end the table goes. What stands in it as done is passed over, so that only what this very revision did counts: the table
-of another service with the same name is still in the way."""
+Each statement of the running revision is recorded in a journal table, which is dropped on completion. Statements that it
+records as done are skipped. Only what this revision did itself counts: a table of the same name that another service owns
+is still an error."""
 
 import hashlib
 import logging
@@ -35,7 +35,9 @@ class ResumableMySQLImpl(MySQLImpl):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.version_table = str(self.context_opts.get("version_table", "alembic_version"))
-        self.journal = self.dialect.identifier_preparer.quote(f"{self.version_table}_half")
+        # not the version table's name with an ending: that may be the version table of another service
+        self.journal_table = self.version_table.replace("alembic_version", "alembic_journal", 1)
+        self.journal = self.dialect.identifier_preparer.quote(self.journal_table)
         # whether each statement is done; None: the table is not read yet
         self._known: dict[str, bool] | None = None
         self._said: Counter[str] = Counter()
@@ -159,7 +161,7 @@ class ResumableMySQLImpl(MySQLImpl):
         """Whether a revision stopped half-way. Leaves nothing behind if none did."""
         assert self.connection is not None
         self.connection.rollback()
-        if not sa.inspect(self.connection).has_table(f"{self.version_table}_half"):
+        if not sa.inspect(self.connection).has_table(self.journal_table):
             return False
         if self._write("SELECT count(*) FROM {}").scalar():
             return True

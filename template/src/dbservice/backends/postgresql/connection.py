@@ -28,7 +28,7 @@ class PostgreSQL(Backend):
     codec = PostgreSQLCodec()
     advice = Backend.advice | {
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({words}): GRANT CONNECT"
-        " ON DATABASE {database} TO {account}",
+        ' ON DATABASE "{database}" TO "{account}"',
     }
     classify_error = staticmethod(classify_error)
     constraint_name = staticmethod(constraint_name)
@@ -124,6 +124,21 @@ class PostgreSQL(Backend):
 
     async def terminate(self, raw: Any) -> None:
         await raw.close()  # and first cancels the statement that the server may still be at
+
+    @property
+    def schema_statement(self) -> str:
+        # a schema that is not there, or that the account may not use, is skipped in silence when a table is looked for
+        return f"SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = {quoted(self.schema)}"
+
+    def describe_schema(self, answer: Any) -> str:
+        if not answer:
+            return f"The database has no schema {self.schema} yet: run `make migrate` first."
+        if not answer[0][0]:
+            grant = (
+                f"GRANT USAGE ON SCHEMA {_identifier(self.schema)} TO {_identifier(self.settings.db_user)}"
+            )
+            return f"The account {self.settings.db_user} may not use the schema {self.schema}: {grant}."
+        return ""
 
     def _session(self, statement_timeout: float | None, *, read_only: bool = False) -> str:
         values = {

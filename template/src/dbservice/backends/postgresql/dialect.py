@@ -26,7 +26,7 @@ class _Compiler(ExactLike, pg.base.PGCompiler):
         return f" ORDER BY {', '.join(self.process(each, **options) for each in clauses)}" if clauses else ""
 
     def _in_64_bits(self, binary: Any, operator: Any, **options: Any) -> str:
-        """The others reckon with 64 bits, whatever the column has."""
+        """The other engines compute with 64 bits, whatever the type of the column."""
         if isinstance(binary.left.type, t.Integer):
             binary = binary._clone()
             binary.left = sa.cast(binary.left, pg.BIGINT())

@@ -21,6 +21,7 @@ _ERROR_KINDS = {
     errorcodes.INVALID_PASSWORD: ErrorKind.DENIED,
     errorcodes.INVALID_AUTHORIZATION_SPECIFICATION: ErrorKind.DENIED,
     errorcodes.INVALID_CATALOG_NAME: ErrorKind.MISSING,
+    errorcodes.UNDEFINED_TABLE: ErrorKind.NO_TABLE,
     errorcodes.INSUFFICIENT_PRIVILEGE: ErrorKind.NO_PRIVILEGE,
     errorcodes.CANNOT_CONNECT_NOW: ErrorKind.STARTING,
     errorcodes.TOO_MANY_CONNECTIONS: ErrorKind.NO_SLOTS,

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..interface import Lock, Migrations
+from . import concurrent_index as concurrent_index  # registers itself with Alembic
 
 _LOCKS = 0x64627365
 """The first of the two numbers of our advisory locks."""

@@ -20,15 +20,16 @@ def classify_error(error: BaseException) -> ErrorKind:
         return ErrorKind.RETRY
     if code == sqlite3.SQLITE_INTERRUPT:
         return ErrorKind.TIMEOUT
-    if "unable to open database file" in str(error):
+    # one code stands for most of what follows, and only the text tells it apart
+    text = str(error)
+    if "unable to open database file" in text:
         return ErrorKind.MISSING
-    if "user-defined function raised exception" in str(error):
+    if text.startswith("no such table: "):
+        return ErrorKind.NO_TABLE
+    if "user-defined function raised exception" in text:
         return ErrorKind.VALUE
-    return (
-        ErrorKind.LOST
-        if isinstance(error, ValueError) and "no active connection" in str(error)
-        else ErrorKind.OTHER
-    )
+    closed = isinstance(error, ValueError) and "no active connection" in text
+    return ErrorKind.LOST if closed else ErrorKind.OTHER
 
 
 def constraint_name(error: BaseException) -> str:

@@ -18,15 +18,15 @@ import pymysql
 from . import shared
 from .mysql import MariaDB, MySQL
 from .postgresql import PostgreSQL
-from .room import Failed
-from .server import Database, Missing, Server, free_port
+from .process import Failed
+from .server import Database, Server, ServerNotFound, free_port
 
 __all__ = [
     "ENGINES",
     "Database",
     "Failed",
-    "Missing",
     "Server",
+    "ServerNotFound",
     "find",
     "free_port",
     "own",
@@ -56,7 +56,7 @@ def use_shared(address: shared.Address) -> None:
 def find(engine: str) -> Server:
     """The running server of this engine that all tests share: DB_TEST_URL's, or one of ours.
 
-    Raises Missing, whose message says how to get it.
+    Raises ServerNotFound, whose message says how to get it.
     """
     kind = ENGINES[engine]
     external = _external()

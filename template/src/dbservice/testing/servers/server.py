@@ -17,12 +17,12 @@ from typing import Any, ClassVar, Self
 import psycopg2
 import pymysql
 
-from .room import Failed, Room
+from .process import Failed, ServerProcess
 
 DEADLINE = 60.0  # seconds a server may take until it answers
 
 
-class Missing(LookupError):
+class ServerNotFound(LookupError):
     """A server cannot be had on this machine; the message is one sentence that says how to get it."""
 
 
@@ -87,7 +87,7 @@ class Server(ABC):
             self.type, self.home_database, "127.0.0.1", free_port(), "admin", secrets.token_hex(16)
         )
         self._program = Path() if external else self.locate()
-        self._room: Room | None = None
+        self._process: ServerProcess | None = None
 
     @property
     def host(self) -> str:
@@ -108,13 +108,13 @@ class Server(ABC):
     @property
     def pid(self) -> int | None:
         """Of the running program."""
-        return self._room.pid if self._room else None
+        return self._process.pid if self._process else None
 
     @property
     def folder(self) -> Path:
         """Where its data, its socket and its log are."""
-        assert self._room, f"{self.engine} was not started"
-        return self._room.folder
+        assert self._process, f"{self.engine} was not started"
+        return self._process.folder
 
     def __enter__(self) -> Self:
         self.start()
@@ -127,26 +127,26 @@ class Server(ABC):
         """Start it, on the same port and data as before if there was a before, and wait until it answers."""
         if self.external or self.pid:
             return
-        if self._room is None:
-            self._room = Room(self.engine, users=self.users, end=self.end)
+        if self._process is None:
+            self._process = ServerProcess(self.engine, users=self.users, end=self.end)
             atexit.register(self.close)
             try:
-                self._program = self._room.usable(self._program, *self.parts())
-                self.prepare(self._room)
+                self._program = self._process.usable(self._program, *self.parts())
+                self.prepare(self._process)
             except BaseException:
                 self.close()
                 raise
-        self._room.start(self.command())
-        self._wait(self._room)
+        self._process.start(self.command())
+        self._wait(self._process)
 
     def stop(self, hard: bool = False) -> None:
         """Stop it as an operator would or, with `hard`, kill it where it stands."""
         if self.external:
-            raise Missing(
+            raise ServerNotFound(
                 f"the {self.engine} server of DB_TEST_URL is not the tests' to stop: unset DB_TEST_URL"
             )
-        if self._room:
-            self._room.stop(hard)
+        if self._process:
+            self._process.stop(hard)
 
     def restart(self, hard: bool = False) -> None:
         self.stop(hard)
@@ -155,9 +155,9 @@ class Server(ABC):
     def close(self) -> None:
         """Stop it and remove its data."""
         atexit.unregister(self.close)
-        if self._room:
-            self._room.close()
-            self._room = None
+        if self._process:
+            self._process.close()
+            self._process = None
 
     def create_database(self, name: str | None = None, password: str | None = None) -> Database:
         """A fresh database and, by the same name, an account that may do everything in it."""
@@ -191,14 +191,14 @@ class Server(ABC):
     @classmethod
     @abstractmethod
     def locate(cls) -> Path:
-        """The server's program, in its home's bin or sbin; raises Missing."""
+        """The server's program, in its home's bin or sbin; raises ServerNotFound."""
 
     def parts(self) -> tuple[Path, Sequence[str]]:
         """What the program cannot do without: a folder, and the folders in it."""
         return self._program.parent.parent, ["."]
 
     @abstractmethod
-    def prepare(self, room: Room) -> None:
+    def prepare(self, process: ServerProcess) -> None:
         """Fill the data folder."""
 
     @abstractmethod
@@ -216,7 +216,7 @@ class Server(ABC):
         """Whether it did not start only because what was killed before it is not quite gone."""
         return False
 
-    def _wait(self, room: Room) -> None:
+    def _wait(self, process: ServerProcess) -> None:
         deadline = time.monotonic() + DEADLINE
         while True:
             try:
@@ -225,14 +225,16 @@ class Server(ABC):
             except (psycopg2.Error, pymysql.Error) as error:
                 reason = str(error)
             if time.monotonic() > deadline:
-                room.stop(hard=True)
-                raise Failed(f"{self.engine} did not answer within {DEADLINE:.0f} s: {reason}\n{room.tail()}")
-            if not room.running:
-                room.stop(hard=True)
-                if not self.lingers(room.tail()):
-                    raise Failed(f"{self.engine} ended while starting\n{room.tail()}")
+                process.stop(hard=True)
+                raise Failed(
+                    f"{self.engine} did not answer within {DEADLINE:.0f} s: {reason}\n{process.tail()}"
+                )
+            if not process.running:
+                process.stop(hard=True)
+                if not self.lingers(process.tail()):
+                    raise Failed(f"{self.engine} ended while starting\n{process.tail()}")
                 time.sleep(0.2)
-                room.start(self.command())
+                process.start(self.command())
             time.sleep(0.05)
 
 

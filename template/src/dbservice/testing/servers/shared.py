@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from multiprocessing.connection import Client, Connection, Listener
 
-from .room import Failed
-from .server import Database, Missing
+from .process import Failed
+from .server import Database, ServerNotFound
 
 Address = tuple[int, str]
 """The port on 127.0.0.1 and the key of the process that runs the servers."""
@@ -29,7 +29,7 @@ def share(start: Callable[[str], Database]) -> Address:
         try:
             with locks[engine]:
                 connection.send(start(engine))
-        except (Missing, Failed) as error:
+        except (ServerNotFound, Failed) as error:
             connection.send(error)
 
     threading.Thread(target=accept, daemon=True).start()
@@ -37,7 +37,7 @@ def share(start: Callable[[str], Database]) -> Address:
 
 
 def ask(address: Address, engine: str) -> Database:
-    """The account of the server of `engine`, which may have to be started first. Raises Missing or Failed."""
+    """The account of the server of `engine`, which may have to be started first. Raises ServerNotFound or Failed."""
     port, key = address
     with Client(("127.0.0.1", port), authkey=key.encode()) as connection:
         connection.send(engine)

@@ -117,10 +117,10 @@ class AdapterMixin:
         sql = self._expand(value, kind, query_env={"current_scope": [table._tablename]})
         return Expression(self.db, self.db._backend.codec.computed(kind.column_type, sql))
 
-    def insert_row(self, table: Any, columns: str, literals: str) -> int:
-        """Insert a row whose values are literals, and return its id."""
+    def insert_row(self, table: Any, columns: str, literals: str) -> int | None:
+        """Insert a row whose values are literals, and return the id that the database generated, if it did."""
         self.execute(self.dialect.insert(table._rname, columns, literals))  # type: ignore[attr-defined]
-        return int(self.lastrowid(table))  # type: ignore[attr-defined]
+        return int(self.lastrowid(table)) if table._identity is not None else None  # type: ignore[attr-defined]
 
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
@@ -129,7 +129,8 @@ class AdapterMixin:
         """Send one statement, the first of a unit of work after BEGIN. Raises Conflict, BadValue or Unavailable for what
         the driver raises, and the driver's exception for all else."""
         transaction, backend = self.db._transaction, self.db._backend
-        transaction.check()
+        if transaction.failure is not None or not transaction.running:
+            transaction.check()
         try:
             self.get_connection()  # type: ignore[attr-defined]
             cursor = self.cursor  # type: ignore[attr-defined]
@@ -173,7 +174,9 @@ class PostgreSQLAdapter(AdapterMixin, PostgrePsyco):  # type: ignore[misc]
         self._last_insert = None
         super().__init__(*args, **kwargs)
 
-    def insert_row(self, table: Any, columns: str, literals: str) -> int:
+    def insert_row(self, table: Any, columns: str, literals: str) -> int | None:
+        if table._identity is None:
+            return super().insert_row(table, columns, literals)
         self.execute(self.dialect.insert(table._rname, columns, literals, table._id._rname))
         return int(self.cursor.fetchone()[0])
 
@@ -209,7 +212,7 @@ class MySQLAdapter(AdapterMixin, MySQL):  # type: ignore[misc]
         try:
             return super().delete(table, query)
         except Conflict:
-            if not references:
+            if not references or not hasattr(table, "_id"):  # PyDAL has none for a key of several columns
                 raise
         self.db._transaction.failure = None  # the server has undone this statement and no other
         keys = [row[table._id.name] for row in self.db(query).select(table._id, for_update=True)]

@@ -15,13 +15,13 @@ from pydal.objects import Field, Row
 
 from ...backends.interface import Backend, ErrorKind
 from ...errors import OutcomeUnknown
-from ...schema import default_of, has_default
+from ...schema import default_of, has_default, is_managed
 from ...types import Id
 from ..transaction import Transaction
 from .adapters import serial_numbers
 from .fields import FieldType
 from .rows import ExactRow, ExactRows, StrictRecordUpdater
-from .tables import MANAGED_TIMES, ServiceTable
+from .tables import ServiceTable
 
 _NAMES = re.compile(r"[a-zA-Z]\w*\Z", re.ASCII)
 
@@ -62,11 +62,15 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         name = _free_name(table.name, DAL)
         if REGEX_PYTHON_KEYWORDS.match(name):  # those of Python 2, too
             name = f"{name}_"
+        # without an id that the database generates, PyDAL needs to be told the key
+        identity = any(isinstance(column.type, Id) for column in table.columns)
+        keyed = {} if identity else {"primarykey": [names[each.name] for each in table.primary_key.columns]}
         defined = self.define_table(
             name if _NAMES.match(name) else f"t_{name}",
             *fields,
             rname=quote(table.name),
             table_class=ServiceTable,
+            **keyed,
         )
         defined._bind(table, names)
         self._service_tables[table.name] = defined
@@ -76,11 +80,11 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         if isinstance(column.type, Id):
             return Field(name, "id", rname=rname)
         options: dict[str, Any] = {}
-        if column.name in MANAGED_TIMES:
+        if is_managed(column):
             options["default"] = now
         elif has_default(column):
             options["default"] = lambda: default_of(column)
-        if column.name == "updated_at":
+        if is_managed(column) and column.name == "updated_at":
             options["update"] = now
         return Field(
             name,
@@ -129,13 +133,14 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     # --- for the worker threads
 
     def begin_unit(self) -> None:
-        self._transaction.start()
+        self._transaction.running = True
 
     def commit_unit(self) -> None:
         """COMMIT, if the unit of work has sent a statement. Raises OutcomeUnknown when the connection is lost meanwhile,
         what `execute` raises when nothing was stored, RuntimeError when the unit went on after an error."""
         transaction = self._transaction
-        transaction.check()
+        if transaction.failure is not None:
+            raise transaction.failure.refusal()
         transaction.running = False
         if not transaction.begun:
             return
@@ -145,7 +150,11 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             cursor.execute("COMMIT")
         except BaseException as error:
             self.drop_connection()
-            if self._backend.classify_error(error) in (ErrorKind.LOST, ErrorKind.TIMEOUT):
+            if self._backend.classify_error(error) in (
+                ErrorKind.LOST,
+                ErrorKind.NOT_IN_CLUSTER,
+                ErrorKind.TIMEOUT,
+            ):
                 raise OutcomeUnknown(
                     "The connection was lost during the commit; the write may have been stored: check before retrying."
                 ) from error

@@ -1,6 +1,8 @@
 """PyDAL's tables, with methods for whole rows by column name."""
 
 import datetime as dt
+import functools
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +10,9 @@ import sqlalchemy as sa
 from pydal.objects import Expression, Field, Table
 
 from ...errors import BadValue
-from ...schema import default_of, has_default
+from ...schema import default_of, has_default, is_managed
+from ...types import Id
 from .fields import checked
-
-MANAGED_TIMES = ("created_at", "updated_at")
 
 
 class ServiceTable(Table):  # type: ignore[misc]
@@ -34,7 +35,7 @@ class ServiceTable(Table):  # type: ignore[misc]
         for name, column in self._written.items():
             if name in values:
                 value = values[name]
-            elif name in MANAGED_TIMES:
+            elif is_managed(column):
                 value = now
             else:
                 value = default_of(column) if has_default(column) else None
@@ -48,31 +49,36 @@ class ServiceTable(Table):  # type: ignore[misc]
             else:
                 raise BadValue(name, "must not be null")
             row[name] = value
-        row["id"] = self._db._adapter.insert_row(self, self._columns, ",".join(literals))
+        generated = self._db._adapter.insert_row(self, self._columns, ",".join(literals))
+        if self._identity is not None:
+            row[self._identity.name] = generated
         return row
 
-    def get_row(self, row_id: int) -> dict[str, Any] | None:
-        """The row with this id, or None."""
-        rows = self._db(self.id == row_id).select(*self, cacheable=True)
+    def get_row(self, key: Any) -> dict[str, Any] | None:
+        """The row with this primary key, or None. `key` is its value; where it has several columns, a mapping with all of
+        them, by column name."""
+        rows = self._db(self._has_key(key)).select(*self, cacheable=True)
         return {column: rows[0][field] for column, field in self._fields_by_column.items()} if rows else None
 
-    def update_row(self, row_id: int, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Set the columns in `values` and `updated_at`, and return the whole row; None if there is no such row. Raises
-        BadValue and Conflict; TypeError for an unknown column."""
+    def update_row(self, key: Any, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Set the columns in `values` and `updated_at`, and return the whole row; None if there is no such row. `key` is as
+        for `get_row`. Raises BadValue and Conflict; TypeError for an unknown column or one of the key."""
         names = self._fields_by_column
         if unknown := values.keys() - names.keys():
             self._refuse_unknown(unknown)
         for name, value in values.items():
             if value is None and not self._source.columns[name].nullable:
                 raise BadValue(name, "must not be null")
-        changed = self._db(self.id == row_id).update(
+        if not values and not self._has_update_time:
+            return self.get_row(key)
+        changed = self._db(self._has_key(key)).update(
             **{names[column]: value for column, value in values.items()}
         )
-        return self.get_row(row_id) if changed else None
+        return self.get_row(key) if changed else None
 
-    def delete_row(self, row_id: int) -> bool:
-        """Delete the row, and return whether it existed. Raises Conflict."""
-        return bool(self._db(self.id == row_id).delete())
+    def delete_row(self, key: Any) -> bool:
+        """Delete the row, and return whether it existed. `key` is as for `get_row`. Raises Conflict."""
+        return bool(self._db(self._has_key(key)).delete())
 
     def drop(self, *_: Any, **__: Any) -> None:
         raise TypeError("only migrations change the schema; delete() deletes rows")
@@ -80,7 +86,7 @@ class ServiceTable(Table):  # type: ignore[misc]
     truncate = create_index = drop_index = drop
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, int):  # PyDAL looks the id up as a string
+        if isinstance(key, int) and self._identity is not None:  # PyDAL looks the id up as a string
             return self._db(self.id == int(key)).select().first()
         return super().__getitem__(key)
 
@@ -91,8 +97,11 @@ class ServiceTable(Table):  # type: ignore[misc]
     def _bind(self, source: sa.Table, names: dict[str, str]) -> None:
         self._source, self._fields_by_column = source, names
         self._field_of = {column: self[field] for column, field in names.items()}
+        self._identity = next((each for each in source.columns if isinstance(each.type, Id)), None)
+        self._has_update_time = any(each.name == "updated_at" and is_managed(each) for each in source.columns)
+        self._key = [column.name for column in source.primary_key.columns]
         self._written: dict[str, Any] = {
-            column.name: column for column in source.columns if column.name != "id"
+            column.name: column for column in source.columns if column is not self._identity
         }
         self._self_references = [
             self._field_of[column.name]
@@ -107,12 +116,25 @@ class ServiceTable(Table):  # type: ignore[misc]
 
     def _fields_and_values_for_update(self, values: Mapping[str, Any]) -> Any:
         self._refuse_unwritable(values)
+        if given := [name for name in self._key if self._fields_by_column[name] in values]:
+            raise TypeError(f"{self._source.name}: a primary key never changes: leave {', '.join(given)} out")
         return super()._fields_and_values_for_update(values)
 
     def _refuse_unwritable(self, values: Mapping[str, Any]) -> None:
         self._refuse_unknown(values.keys() - set(self.fields))  # PyDAL silently drops an unknown name
-        if "id" in values:
+        if self._identity is not None and self._identity.name in values:
             raise TypeError(f"{self._source.name}: the database generates ids, and they never change")
+
+    def _has_key(self, key: Any) -> Any:
+        """PyDAL's condition for the row with this primary key."""
+        values = {self._key[0]: key} if len(self._key) == 1 else key
+        if not isinstance(values, Mapping) or values.keys() != set(self._key):
+            raise TypeError(f"{self._source.name}: give its key as a mapping with {', '.join(self._key)}")
+        for name, value in values.items():
+            if value is None:
+                raise BadValue(name, "must not be null")
+        conditions = [self._field_of[name] == values[name] for name in self._key]
+        return functools.reduce(operator.and_, conditions)
 
     def _refuse_unknown(self, unknown: Any) -> None:
         if unknown:

@@ -57,7 +57,7 @@ class Failed(RuntimeError):
     """A server's program did not do what was asked; the message ends with the end of its log."""
 
 
-class Room:
+class ServerProcess:
     """A temporary folder, the user it belongs to, and the program that runs in it."""
 
     def __init__(self, name: str, *, users: Sequence[str], end: signal.Signals) -> None:

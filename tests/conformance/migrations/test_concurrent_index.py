@@ -1,0 +1,108 @@
+"""CREATE INDEX CONCURRENTLY that meets a lock timeout: the next run, or the next attempt, goes on by itself."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from dbservice import Limits
+from dbservice.errors import StartupError
+
+from ...cli_service import CliService
+from ...faults import wait_until
+from .live_tables import ONE
+
+pytestmark = pytest.mark.engines("postgresql")
+
+REVISION = """
+from alembic import op
+
+revision = "0002"
+down_revision = "0001_first"
+
+
+def upgrade():
+    with op.get_context().autocommit_block():
+        op.create_index("ix_users_email", "users", ["email"], postgresql_concurrently=True)
+
+
+def downgrade():
+    op.drop_index("ix_users_email", "users")
+"""
+STATE = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('ix_users_email')"
+
+
+@pytest.fixture
+def indexed(cli_service: CliService) -> CliService:
+    """A service whose second revision creates an index concurrently, at its first one."""
+    cli_service.tables(ONE)
+    cli_service.revision("first")
+    cli_service.upgrade()
+    (cli_service.versions / "0002.py").write_text(REVISION)
+    return cli_service
+
+
+@contextmanager
+def locked(cli_service: CliService) -> Iterator[Any]:
+    """A transaction that CREATE INDEX CONCURRENTLY must wait for."""
+    connection = cli_service.database.connect()
+    connection.cursor().execute(
+        "INSERT INTO users (email, created_at, updated_at) VALUES ('a', now(), now())"
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def state(cli_service: CliService) -> list[Any]:
+    connection = cli_service.database.connect()
+    cursor = connection.cursor()
+    cursor.execute(STATE)
+    found = cursor.fetchall()
+    connection.close()
+    return [valid for (valid,) in found]
+
+
+def test_the_next_run_replaces_the_invalid_index(indexed: CliService) -> None:
+    indexed.options["limits"] = Limits(attempts=1)
+    indexed.tables(ONE)
+    with locked(indexed), pytest.raises(StartupError, match="lock timeout"):
+        indexed.upgrade()
+    assert state(indexed) == [False]
+    indexed.upgrade()
+    assert state(indexed) == [True]
+
+
+def test_the_next_attempt_replaces_the_invalid_index(indexed: CliService) -> None:
+    with locked(indexed) as connection:
+        running = threading.Thread(target=indexed.upgrade)
+        running.start()
+        wait_until(lambda: state(indexed) == [False], 60)
+        wait_until(lambda: state(indexed) != [False] or attempts_failed(indexed), 60)
+        connection.rollback()
+        running.join(60)
+    assert not running.is_alive() and state(indexed) == [True]
+
+
+def attempts_failed(cli_service: CliService) -> bool:
+    """Whether nobody creates the index at the moment: an attempt has failed."""
+    connection = cli_service.database.connect()
+    cursor = connection.cursor()
+    cursor.execute("SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database()")
+    (found,) = cursor.fetchone()
+    connection.close()
+    return bool(found == 0)
+
+
+def test_an_index_that_was_completed_is_not_created_again(indexed: CliService) -> None:
+    indexed.upgrade()
+    connection = indexed.database.connect()
+    cursor = connection.cursor()
+    cursor.execute("UPDATE alembic_version_demo SET version_num = '0001_first'")
+    connection.commit()
+    connection.close()
+    indexed.upgrade()  # as after a run that was killed between the two
+    assert state(indexed) == [True]
