@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from . import logs, migrations, startup
+from .backends import Backend
 from .errors import StartupError
 from .settings import Settings, SettingsError
 
@@ -143,8 +144,13 @@ class _Server(uvicorn.Server):
 
 
 def _migrate(service: "Service", options: Any) -> int:
-    settings = _settings(migrating=True)
-    backend = service.backend(settings)
+    backend = service.backend(_settings(migrating=True))
+    return migrations.run_cancellable(lambda token: _run_migration(service, backend, options.to, token))
+
+
+def _run_migration(
+    service: "Service", backend: Backend, revision: str | None, token: migrations.CancelToken
+) -> int:
     startup.wait_for_database(backend)
     if migrations.head(service) is None:
         if service.tables.tables:
@@ -153,13 +159,13 @@ def _migrate(service: "Service", options: Any) -> int:
             )
         print(f"{service.name} owns no tables: nothing to migrate.")
         return 0
-    if options.to is None:
-        migrations.upgrade(service, backend)
+    if revision is None:
+        migrations.upgrade(service, backend, token=token)
     else:
-        migrations.migrate_to(service, backend, options.to)
+        migrations.migrate_to(service, backend, revision, token=token)
     current = migrations.current(service, backend)
     where = f"is at revision {current}" if current else f"holds no tables of {service.name} any more"
-    print(f"{settings.target} {where}.")
+    print(f"{backend.settings.target} {where}.")
     return 0
 
 

@@ -16,7 +16,7 @@ from dbservice.testing import servers
 from ...cli_service import CliService
 from ...faults import kill, sessions, slow, wait_until
 from .live_tables import names
-from .written_revisions import write_revision
+from .written_revisions import executing, write_revision
 
 SERVERS = pytest.mark.engines("postgresql", "mariadb", "mysql")
 CREATE = 'op.create_table("{}", sa.Column("a", types.Integer()))'
@@ -132,22 +132,11 @@ def test_a_long_statement_is_cancelled_when_the_lock_is_lost(
     revision = write_revision(cli_service, "0001", None, "wait_for_test()", statement)
     with migrating(cli_service, revision) as done:
         revision.with_suffix(".go").touch()
-        wait_until(lambda: executing(cli_service, server))
+        wait_until(lambda: server is None or executing(server, cli_service.database.name))
         lose_lock(cli_service, server)
         with pytest.raises(StartupError) as caught:
             done.result(timeout=60)
     assert str(caught.value) == LOST
-
-
-def executing(cli_service: CliService, server: servers.Server | None) -> bool:
-    """Whether the server executes what `slow` does. SQLite cannot tell."""
-    if server is None:
-        return True
-    if server.type == "postgresql":
-        sql = "SELECT query FROM pg_stat_activity WHERE state = 'active' AND datname = %s"
-    else:
-        sql = "SELECT info FROM information_schema.processlist WHERE command = 'Query' AND db = %s"
-    return any("SLEEP" in str(query).upper() for (query,) in server.query(sql, cli_service.database.name))
 
 
 def test_the_operator_says_how_long_to_wait_for_it(cli_service: CliService) -> None:

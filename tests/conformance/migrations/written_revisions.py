@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from dbservice.testing.servers import Server
+
 from ...cli_service import CliService
 
 _REVISION = """
@@ -38,3 +40,12 @@ def write_revision(cli_service: CliService, revision: str, before: str | None, *
     path = cli_service.versions / f"{revision}.py"
     path.write_text(_REVISION.format(revision=revision, before=before, body="\n    ".join(body)))
     return path
+
+
+def executing(server: Server, database: str) -> bool:
+    """Whether the server executes what `faults.slow` does, in any session of the database."""
+    if server.type == "postgresql":
+        sql = "SELECT query FROM pg_stat_activity WHERE state = 'active' AND datname = %s"
+    else:
+        sql = "SELECT info FROM information_schema.processlist WHERE command = 'Query' AND db = %s"
+    return any("SLEEP(" in str(query).upper() for (query,) in server.query(sql, database))

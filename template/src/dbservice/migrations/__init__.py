@@ -1,10 +1,12 @@
 """Alembic for a service that shares its database: its own version table, only its own tables, one runner at a time."""
 
+from .cancellation import CancelToken, run_cancellable
 from .commands import differences, migrate_to, revision, upgrade
 from .environment import Owner, run
 from .status import current, describe_mismatch, head, read_version, version_statement
 
 __all__ = [
+    "CancelToken",
     "Owner",
     "current",
     "describe_mismatch",
@@ -14,6 +16,7 @@ __all__ = [
     "read_version",
     "revision",
     "run",
+    "run_cancellable",
     "upgrade",
     "version_statement",
 ]

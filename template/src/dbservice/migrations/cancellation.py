@@ -1,10 +1,20 @@
 """Cancelling a migration from another thread: the statement that runs is cancelled in the server, and no other one begins."""
 
+import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from typing import TypeVar
 
 from ..errors import StartupError
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+CANCEL_TIMEOUT = 1.5
+"""Seconds that a signal leaves to a migration before the process ends anyway."""
 
 
 class CancelToken:
@@ -49,3 +59,35 @@ class CancelToken:
                 with suppress(Exception):  # the statement has ended by itself, or the server is gone
                     cancel()
             self._ended.wait(0.2)
+
+
+def run_cancellable(work: Callable[[CancelToken], T]) -> T:
+    """What `work` answers, which runs in a thread: the drivers that wait in C would keep a signal's handler from running.
+
+    What the handler raises (SystemExit, KeyboardInterrupt) cancels the work and is raised when the work has ended, or after
+    CANCEL_TIMEOUT seconds."""
+    token, result = CancelToken(), Future[T]()
+
+    def run() -> None:
+        try:
+            result.set_result(work(token))
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=run, name="migration", daemon=True)
+    thread.start()
+    try:
+        return result.result()
+    except (SystemExit, KeyboardInterrupt):
+        if not result.done():
+            token.cancel()
+            thread.join(CANCEL_TIMEOUT)
+            _log_end(result)
+        raise
+
+
+def _log_end(result: "Future[T]") -> None:
+    if not result.done():
+        logger.warning("the migration did not stop within %s s: its connections are closed", CANCEL_TIMEOUT)
+    elif isinstance(error := result.exception(), StartupError):
+        logger.warning("%s", error)

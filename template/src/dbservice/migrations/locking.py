@@ -1,5 +1,6 @@
 """The migration lock: one migration of a service at a time, and none that goes on after its lock was lost."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from ..backends.interface import Backend, Lock
 from ..errors import StartupError
 from .cancellation import CancelToken
+
+logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 5.0
 """Seconds between two checks during a long statement. They also keep the lock's connection in use, which a proxy may close."""
@@ -63,11 +66,19 @@ class MigrationLock:
 @contextmanager
 def acquire_lock(service_name: str, backend: Backend, token: CancelToken) -> Iterator[MigrationLock]:
     """Hold the migration lock of a service. Raises StartupError when MIGRATE_LOCK_TIMEOUT seconds were not enough."""
-    timeout = backend.settings.migrate_lock_timeout
+    timeout, waiting = backend.settings.migrate_lock_timeout, False
+
+    def wait(seconds: float) -> None:
+        nonlocal waiting
+        if not waiting:
+            logger.info("waiting: another migration of %s holds the lock", service_name)
+        waiting = True
+        token.sleep(seconds)
+
     with ExitStack() as stack:
         try:
             acquired = stack.enter_context(
-                backend.migrations.lock(f"migrate {service_name}", timeout, sleep=token.sleep)
+                backend.migrations.lock(f"migrate {service_name}", timeout, sleep=wait)
             )
         except TimeoutError:
             raise StartupError(

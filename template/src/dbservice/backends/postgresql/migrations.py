@@ -1,11 +1,13 @@
 """Migrations on PostgreSQL: one runner by an advisory lock, short lock timeouts."""
 
 import zlib
+from contextlib import closing
 from typing import Any
 
+import psycopg2
 import sqlalchemy as sa
 
-from ..interface import Lock, Migrations
+from ..interface import ErrorKind, Lock, Migrations
 from . import concurrent_index as concurrent_index  # registers itself with Alembic
 
 _LOCKS = 0x64627365
@@ -30,7 +32,14 @@ class PostgreSQLMigrations(Migrations):
         return _AdvisoryLock(self.backend.connect(statement_timeout=self.backend.limits.statement), name)
 
     def cancel(self, connection: Any) -> None:
-        connection.cancel()
+        try:
+            other = self.backend.connect()
+        except psycopg2.Error as error:
+            if self.backend.classify_error(self.backend.connect_error(error)) is ErrorKind.NO_SLOTS:
+                connection.cancel()  # else avoided: it holds the GIL until the server answers
+            return
+        with closing(other), other.cursor() as cursor:
+            cursor.execute("SELECT pg_cancel_backend(%s)", (connection.get_backend_pid(),))
 
 
 class _AdvisoryLock(Lock):
