@@ -44,7 +44,7 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: Cl
             after + 'class Archive(Table, name="archive"): x = Column(Integer(), nullable=True)\n'
         ).replace(
             "title = Column(String(20), nullable=False, index=True",
-            '"title", String(20), nullable=False, unique=True',
+            "title = Column(String(20), nullable=False, unique=True",
         )
     cli_service.tables(before)
     cli_service.revision("first")
@@ -167,7 +167,7 @@ def test_a_migration_that_is_killed_goes_on(
     cli_service.revision("first")
     engine = cli_service.backend
     made = engine.migrations.engine()
-    monkeypatch.setattr(engine, "sqlalchemy", lambda: made)
+    monkeypatch.setattr(engine.migrations, "engine", lambda: made)
 
     def kill(connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
         if "INDEX `ix_posts_title`" in statement:
