@@ -362,7 +362,7 @@ def test_a_service_finds_its_tables_and_its_folder_by_their_module(tmp_path: Pat
 def test_a_service_must_be_told_what_nobody_can_find_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tables of tables are in 2 MetaDatas: give them one base"):
         Service("s", module(tmp_path, Users=Users, T=table("t", a=Column(Integer()))))
-    with pytest.raises(ValueError, match="Write root=, the folder that holds migrations/"):
+    with pytest.raises(ValueError, match="Pass root=, the folder that contains migrations/"):
         Service("s", Base.__metadata__)
     assert not Service("s", sa.MetaData()).migrations.is_dir()
     assert Service("s", Base.__metadata__, root=tmp_path).migrations == tmp_path / "migrations"

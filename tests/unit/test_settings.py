@@ -377,7 +377,7 @@ def test_a_ca_is_for_verification(certificate: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [(None, "it cannot be read: No such file"), ("no PEM", "it holds no certificate")]
+    ("content", "why"), [(None, "it cannot be read: No such file"), ("no PEM", "it contains no certificate")]
 )
 def test_a_wrong_ca_file_is_refused(tmp_path: Path, content: str | None, why: str) -> None:
     path = tmp_path / "ca.pem"
