@@ -77,14 +77,14 @@ class Boolean(ColumnType[bool]):
 
 
 class PlainDecimal(Decimal):
-    """A decimal that is written in plain digits; Python writes one of more than six places as 1E-8."""
+    """A Decimal whose str() is plain digits; Python formats one with more than six places as 1E-8."""
 
     def __str__(self) -> str:
         return format(self, "f")
 
 
 class Numeric(ColumnType[Decimal]):
-    """An exact decimal of `precision` digits, `scale` of them after the point; a string in JSON."""
+    """An exact decimal of `precision` digits, `scale` of them after the point; encoded as a string in JSON."""
 
     impl = sa.Numeric
 
