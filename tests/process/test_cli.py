@@ -1,4 +1,4 @@
-"""The command line: what each command takes, says and answers the shell; one line for what a user can fix."""
+"""The command line: arguments, output and exit codes; a user error is one line."""
 
 import re
 import signal
@@ -211,7 +211,7 @@ def port() -> int:
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("how", ["arguments", "environment"])
 @pytest.mark.engines("sqlite")
-def test_serve_answers_until_it_is_told_to_stop(
+def test_serve_answers_until_it_is_stopped(
     cli_service: CliService, port: int, how: str, end: signal.Signals
 ) -> None:
     cli_service.revision("first")
