@@ -1,4 +1,4 @@
-"""What neither a client nor a log ever sees: secrets, values, passwords."""
+"""Responses and logs contain no secrets, values or passwords."""
 
 import logging
 import re
@@ -27,7 +27,7 @@ from ..sample_service import client_of, order, sample_service, served, started, 
 from .reading import Group, IdRow
 
 
-async def test_a_secret_is_taken_and_never_given(
+async def test_a_secret_is_accepted_and_never_returned(
     client: httpx.AsyncClient,
     running: Running,
     all_logs: pytest.LogCaptureFixture,
@@ -83,7 +83,7 @@ async def test_an_error_of_the_database_shows_no_value(
         assert words in logged
 
 
-async def test_an_exception_is_500_without_its_words(
+async def test_an_exception_is_500_without_its_message(
     migrated: Settings, tmp_path: Path, all_logs: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     router = Router("broken")
