@@ -25,5 +25,3 @@ class Limits:
     """Maximum size of a request body in bytes; beyond it, 413."""
     receive: float = 20.0
     """Timeout for receiving a request body; then 408."""
-    lock: float = 60.0
-    """Timeout of a migration for acquiring the migration lock."""

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     db_read_port: Port = Field(default_factory=lambda known: known["db_port"])
     migrate_db_user: Text = ""
     migrate_db_pass: Secret = Field(SecretStr(""), validate_default=True)
+    migrate_lock_timeout: float = Field(60.0, ge=0, le=86400, description="seconds from 0 to 86400")
     cache_host: Host = ""
     cache_port: Port = 6379
     cache_user: Text = ""
@@ -244,7 +245,7 @@ def _secret(name: str, value: str, file: str) -> str:
 
 def _meant(name: str) -> str | None:
     """The variable that `name` probably misspells, or None."""
-    found = re.fullmatch("(MIGRATE_DB_|DB_|CACHE_)(.+?)(_FILE)?", name)
+    found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|DB_|CACHE_)(.+?)(_FILE)?", name)
     if not found:
         return None
     known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]

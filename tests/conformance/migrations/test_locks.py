@@ -7,10 +7,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from dbservice import Limits, Service, migrations
+from dbservice import migrations
 from dbservice.errors import StartupError
+from dbservice.settings import Settings
 
 from ...cli_service import CliService
 from ...faults import wait_until
@@ -44,24 +44,25 @@ def test_two_processes_at_once_both_succeed(cli_service: CliService) -> None:
 
 
 def test_a_lock_that_is_held_too_long_is_one_sentence(cli_service: CliService) -> None:
-    cli_service.options["limits"] = Limits(lock=1)
     cli_service.tables(ONE)
     cli_service.revision()
+    impatient = Settings.load({**cli_service.environ, "MIGRATE_LOCK_TIMEOUT": "0.5"})
     with cli_service.backend.migrations.lock("migrate demo", 1), pytest.raises(StartupError) as caught:
-        cli_service.upgrade()
-    assert str(caught.value) == "Another migration of demo has held the lock for 1 seconds: wait for it."
+        migrations.upgrade(cli_service.service, cli_service.service.backend(impatient))
+    assert str(caught.value) == (
+        "Another migration of demo has held the lock for 0.5 seconds: wait until it has ended, or set"
+        " MIGRATE_LOCK_TIMEOUT to wait longer."
+    )
     cli_service.upgrade()
 
 
 @pytest.mark.engines("postgresql", "mariadb", "mysql")  # a file is one service's
 def test_another_service_does_not_wait(cli_service: CliService) -> None:
-    cli_service.options["limits"] = Limits(lock=1)
     cli_service.tables(ONE)
     cli_service.revision()
-    with migrations.environment.locked(
-        Service("other", sa.MetaData(), root=cli_service.folder), cli_service.backend
-    ):
-        cli_service.upgrade()
+    impatient = Settings.load({**cli_service.environ, "MIGRATE_LOCK_TIMEOUT": "0"})
+    with cli_service.backend.migrations.lock("migrate other", 1):
+        migrations.upgrade(cli_service.service, cli_service.service.backend(impatient))
 
 
 def test_a_timeout_inside_a_migration_is_no_lock_timeout(
@@ -119,7 +120,7 @@ def test_a_table_in_use_is_waited_for(cli_service: CliService, caplog: pytest.Lo
     with closing(cli_service.database.connect()) as reader, ThreadPoolExecutor(1) as other:
         reader.cursor().execute("SELECT * FROM users")  # a transaction that stays open
         migrating = other.submit(cli_service.upgrade)
-        wait_until(lambda: "tried again" in caplog.text)
+        wait_until(lambda: "retrying" in caplog.text)
         reader.rollback()
         migrating.result(timeout=60)
     assert "lock timeout: the tables are in use, retrying" in caplog.messages

@@ -3,9 +3,10 @@
 Code outside this folder does not depend on the engine."""
 
 import enum
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -76,6 +77,26 @@ class Codec(ABC):
         return sql
 
 
+UNCHECKED = {"dbservice_unchecked": True}
+"""Execution options of a statement that a migration runs to its end even when it is cancelled."""
+
+
+class Lock(ABC):
+    """A lock that one session in the whole database can hold."""
+
+    @abstractmethod
+    def acquire(self) -> bool:
+        """Acquire the lock if no other session holds it, without waiting; whether this session holds it now."""
+
+    @abstractmethod
+    def is_held(self) -> bool:
+        """Whether this session still holds the lock. Raises the driver's exceptions when its connection is lost."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the lock and end the session."""
+
+
 class Migrations(ABC):
     """The parts of migrations that depend on the engine."""
 
@@ -98,10 +119,26 @@ class Migrations(ABC):
         """Create the schema if it is missing. Leaves no transaction open."""
         connection.rollback()
 
-    @contextmanager
     @abstractmethod
-    def lock(self, name: str, timeout: float) -> Iterator[None]:
-        """Hold the lock `name`, exclusive in the database. Raises TimeoutError if it is not acquired in `timeout` seconds."""
+    def new_lock(self, name: str) -> Lock:
+        """The lock `name`, not acquired yet."""
+
+    @contextmanager
+    def lock(
+        self, name: str, timeout: float, *, sleep: Callable[[float], None] = time.sleep
+    ) -> Iterator[Lock]:
+        """Hold the lock `name`. Raises TimeoutError after `timeout` seconds; between two attempts it calls `sleep`."""
+        with closing(self.new_lock(name)) as lock:
+            deadline = time.monotonic() + timeout
+            while not lock.acquire():
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                sleep(0.1)
+            yield lock
+
+    @abstractmethod
+    def cancel(self, connection: Any) -> None:
+        """Cancel, in the server, the statement that another thread waits for on the driver's `connection`."""
 
 
 class Backend(ABC):

@@ -13,25 +13,29 @@ from ..backends import backend_for
 from ..backends.interface import Backend
 from ..settings import Settings
 from . import autogenerate, render, review
-from .environment import Owner, connected, locked, run_alembic, script_directory
+from .cancellation import CancelToken
+from .environment import Owner, connected, script_directory
+from .runner import migration
 from .status import known_revision
 
 logger = logging.getLogger("alembic.runtime.migration")
 
 
-def upgrade(service: Owner, backend: Backend, revision: str = "head") -> None:
+def upgrade(
+    service: Owner, backend: Backend, revision: str = "head", *, token: CancelToken | None = None
+) -> None:
     """Bring the database to `revision`, under the lock. Raises StartupError with a sentence."""
-    with locked(service, backend), connected(service, backend) as connection:
-        backend.migrations.create_schema(connection)
-        known_revision(service, connection)
-        run_alembic(service, backend, connection, lambda config: command.upgrade(config, revision))
+    with migration(service, backend, token) as running:
+        backend.migrations.create_schema(running.connection)
+        known_revision(service, running.connection)
+        running.run(lambda config: command.upgrade(config, revision))
 
 
-def migrate_to(service: Owner, backend: Backend, revision: str) -> None:
+def migrate_to(service: Owner, backend: Backend, revision: str, *, token: CancelToken | None = None) -> None:
     """Take the database to `revision`, forward or back ("base": to no tables), under the lock."""
-    with locked(service, backend), connected(service, backend) as connection:
-        backend.migrations.create_schema(connection)
-        found = known_revision(service, connection)
+    with migration(service, backend, token) as running:
+        backend.migrations.create_schema(running.connection)
+        found = known_revision(service, running.connection)
         script = script_directory(service)
         older = {each.revision for each in script.iterate_revisions(found, "base")} if found else set()
         wanted = revision
@@ -41,7 +45,7 @@ def migrate_to(service: Owner, backend: Backend, revision: str) -> None:
                 raise CommandError(f"there is no revision {revision!r}")
             wanted = target.revision
         work = command.downgrade if wanted == "base" or wanted in older else command.upgrade
-        run_alembic(service, backend, connection, lambda config: work(config, wanted))
+        running.run(lambda config: work(config, wanted))
 
 
 def differences(service: Owner, backend: Backend) -> list[str]:

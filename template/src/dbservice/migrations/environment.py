@@ -1,25 +1,24 @@
 """What Alembic runs in: its configuration, its connection, and its errors as one sentence."""
 
 import logging
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 from alembic import context
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from ..backends.interface import Backend, ErrorKind
+from ..backends.interface import Backend
 from ..errors import StartupError
 
-logger = logging.getLogger("alembic.runtime.migration")
-logger.addFilter(lambda record: record.getMessage().startswith("Running ") or record.levelno > logging.INFO)
+logging.getLogger("alembic.runtime.migration").addFilter(
+    lambda record: record.getMessage().startswith("Running ") or record.levelno > logging.INFO
+)
 for _name in ("alembic.runtime.plugins", "alembic.autogenerate"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
@@ -53,7 +52,7 @@ def run(service: Owner) -> None:
 def script_directory(service: Owner) -> ScriptDirectory:
     """The revisions on disk, of which there is one line. Raises StartupError."""
     with one_sentence(service):
-        script = ScriptDirectory.from_config(_config(service))
+        script = ScriptDirectory.from_config(alembic_config(service))
         if len(heads := script.get_heads()) > 1:
             raise CommandError(
                 f"the revisions {' and '.join(sorted(heads))} both come last: set down_revision of the one to the other"
@@ -61,23 +60,12 @@ def script_directory(service: Owner) -> ScriptDirectory:
         return script
 
 
-def _config(service: Owner) -> Config:
+def alembic_config(service: Owner) -> Config:
+    """Alembic's configuration: where the revisions are."""
     config = Config()
     config.set_main_option("script_location", str(service.migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
-
-
-@contextmanager
-def locked(service: Owner, backend: Backend) -> Iterator[None]:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(backend.migrations.lock(f"migrate {service.name}", backend.limits.lock))
-        except TimeoutError:
-            raise StartupError(
-                f"Another migration of {service.name} has held the lock for {backend.limits.lock:.0f} seconds: wait for it."
-            ) from None
-        yield
 
 
 @contextmanager
@@ -86,47 +74,6 @@ def connected(service: Owner, backend: Backend) -> Iterator[sa.Connection]:
     with one_sentence(service), engine.connect() as connection:
         yield connection
     engine.dispose()
-
-
-def run_alembic(
-    service: Owner, backend: Backend, connection: sa.Connection, work: Callable[[Config], None]
-) -> None:
-    script_directory(service)
-    config = _config(service)
-    config.attributes["connection"] = connection
-    try:
-        with one_sentence(service):
-            for left in reversed(range(backend.limits.attempts)):
-                try:
-                    work(config)
-                    break
-                except sa.exc.DBAPIError as error:
-                    kind = backend.classify_error(error.orig) if error.orig else ErrorKind.OTHER
-                    if not left or kind is not ErrorKind.RETRY:
-                        raise
-                    connection.rollback()
-                    logger.warning("lock timeout: the tables are in use, retrying")
-                    time.sleep(1)
-    except StartupError as error:
-        if _interrupted(service, connection):
-            raise StartupError(
-                f"{error} The statements before it stay executed: fix the cause and migrate again, which continues there."
-            ) from error.__cause__
-        raise
-    if journal := _interrupted(service, connection):  # each completed revision drops it, so none has run
-        logger.warning(
-            "a revision was interrupted and its file does not exist any more: %s lists the statements that it executed",
-            journal,
-        )
-
-
-def _interrupted(service: Owner, connection: sa.Connection) -> str:
-    """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
-    impl: Any = MigrationContext.configure(connection, opts={"version_table": service.version_table}).impl
-    try:
-        return str(impl.journal_table) if hasattr(impl, "half_done") and impl.half_done() else ""
-    except sa.exc.DBAPIError:  # the connection is lost
-        return ""
 
 
 @contextmanager

@@ -1,25 +1,38 @@
 """Migrations on MySQL and MariaDB: one runner by GET_LOCK."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
+from typing import Any
 
-from ..interface import Migrations
+from ..interface import Lock, Migrations
 from . import resumable as resumable  # registers itself with Alembic
 
 
 class MySQLMigrations(Migrations):
     drivername = "mysql+pymysql"
 
-    @contextmanager
-    def lock(self, name: str, timeout: float) -> Iterator[None]:
-        connection = self.backend.connect()
-        try:
-            cursor = connection.cursor()
-            cursor.execute(
-                "SELECT GET_LOCK(%s, %s)", (f"{self.backend.settings.db_name}.{name}"[-64:], int(timeout))
-            )
-            if cursor.fetchone()[0] != 1:
-                raise TimeoutError
-            yield
-        finally:
-            connection.close()
+    def new_lock(self, name: str) -> Lock:
+        connection = self.backend.connect(statement_timeout=self.backend.limits.statement)
+        return _NamedLock(connection, f"{self.backend.settings.db_name}.{name}"[-64:])
+
+    def cancel(self, connection: Any) -> None:
+        with closing(self.backend.connect()) as other, other.cursor() as cursor:
+            cursor.execute(f"KILL QUERY {connection.thread_id()}")
+
+
+class _NamedLock(Lock):
+    def __init__(self, connection: Any, name: str) -> None:
+        self._connection, self._cursor, self._name = connection, connection.cursor(), name
+        self._cursor.execute("SET SESSION wait_timeout = 31536000")  # the longest there is, a year
+
+    def acquire(self) -> bool:
+        return self._answer("SELECT GET_LOCK(%s, 0)")
+
+    def is_held(self) -> bool:
+        return self._answer("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _answer(self, sql: str) -> bool:
+        self._cursor.execute(sql, (self._name,))
+        return bool(self._cursor.fetchone()[0])

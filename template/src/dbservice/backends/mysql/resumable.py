@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.ddl.mysql import MySQLImpl
 
+from ..interface import UNCHECKED
 from .ddl import drop_covered_indexes, drop_foreign_key_index, drop_needed_index
 
 logger = logging.getLogger("alembic.runtime.migration")
@@ -179,7 +180,7 @@ class ResumableMySQLImpl(MySQLImpl):
 
     def _write(self, sql: str, *values: str) -> sa.CursorResult[Any]:
         assert self.connection is not None
-        return self.connection.exec_driver_sql(sql.format(self.journal), values)
+        return self.connection.exec_driver_sql(sql.format(self.journal), values, execution_options=UNCHECKED)
 
 
 class ResumableMariaDBImpl(ResumableMySQLImpl):

@@ -1,16 +1,14 @@
 """Migrations on SQLite: one runner by a file lock, ids stay used, foreign keys are checked at the end."""
 
 import fcntl
+import os
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from ..interface import Migrations
+from ..interface import Lock, Migrations
 from ..sql import escape_colons
 from .batch import convert_value, explain_conversion_error
 
@@ -29,20 +27,36 @@ class SQLiteMigrations(Migrations):
         sa.event.listen(engine, "handle_error", explain_conversion_error)
         return engine
 
-    @contextmanager
-    def lock(self, name: str, timeout: float) -> Iterator[None]:
-        path = Path(f"{self.backend.settings.db_name}.lock")
-        deadline = time.monotonic() + timeout
-        with path.open("a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError from None
-                    time.sleep(0.05)
-            yield
+    def new_lock(self, name: str) -> Lock:
+        return _FileLock(Path(f"{self.backend.settings.db_name}.lock"))
+
+    def cancel(self, connection: Any) -> None:
+        connection.interrupt()
+
+
+class _FileLock(Lock):
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, path.open("a")
+
+    def acquire(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if not self.is_held():  # the file was removed: others lock another one
+            self._file.close()
+            self._file = self._path.open("a")
+            return self.acquire()
+        return True
+
+    def is_held(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _escape_checks(dialect: sa.Dialect) -> None:

@@ -1,0 +1,116 @@
+"""Runs Alembic under the migration lock: retries what met a lock, checks before each statement that it may go on."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+
+from ..backends.interface import UNCHECKED, Backend, ErrorKind
+from ..errors import StartupError
+from .cancellation import CancelToken
+from .environment import Owner, alembic_config, connected, one_sentence, script_directory
+from .locking import MigrationLock, acquire_lock
+
+logger = logging.getLogger("alembic.runtime.migration")
+
+
+class Migration:
+    """A migration that holds the lock of its service and a connection."""
+
+    def __init__(
+        self,
+        service: Owner,
+        backend: Backend,
+        connection: sa.Connection,
+        lock: MigrationLock,
+        token: CancelToken,
+    ) -> None:
+        self.connection = connection
+        self._service, self._backend, self._lock, self._token = service, backend, lock, token
+
+    def run(self, work: Callable[[Config], None]) -> None:
+        """Run one of Alembic's commands. Raises StartupError with a sentence."""
+        script_directory(self._service)
+        config = alembic_config(self._service)
+        config.attributes["connection"] = self.connection
+        try:
+            with one_sentence(self._service), self._checked_statements():
+                self._run_with_retries(lambda: work(config))
+        except StartupError as error:
+            if self._lock.lost:
+                raise StartupError(self._lock.lost) from error
+            if self._interrupted():
+                raise StartupError(
+                    f"{error} The statements before it stay executed: fix the cause and migrate again, which continues"
+                    " there."
+                ) from error.__cause__
+            raise
+        if journal := self._interrupted():  # each completed revision drops it, so none has run
+            logger.warning(
+                "a revision was interrupted and its file does not exist any more: %s lists the statements that it"
+                " executed",
+                journal,
+            )
+
+    def _run_with_retries(self, work: Callable[[], None]) -> None:
+        for left in reversed(range(self._backend.limits.attempts)):
+            try:
+                return work()
+            except sa.exc.DBAPIError as error:
+                kind = self._backend.classify_error(error.orig) if error.orig else ErrorKind.OTHER
+                if not left or kind is not ErrorKind.RETRY:
+                    raise
+                self.connection.rollback()
+                logger.warning("lock timeout: the tables are in use, retrying")
+                self._token.sleep(1)
+
+    @contextmanager
+    def _checked_statements(self) -> Iterator[None]:
+        """Before each statement: the migration is not cancelled, and still holds the lock."""
+
+        def before(_: Any, cursor: Any, __: Any, ___: Any, context: Any, ____: Any) -> None:
+            if UNCHECKED.items() <= context.execution_options.items():
+                return
+            self._token.check()
+            self._lock.check()
+            self._token.statement_starts(partial(self._backend.migrations.cancel, cursor.connection))
+
+        def after(*_: Any) -> None:
+            self._token.statement_ends()
+
+        listeners = {"before_cursor_execute": before, "after_cursor_execute": after, "handle_error": after}
+        for event, listener in listeners.items():
+            sa.event.listen(self.connection.engine, event, listener)
+        try:
+            yield
+        finally:
+            for event, listener in listeners.items():
+                sa.event.remove(self.connection.engine, event, listener)
+
+    def _interrupted(self) -> str:
+        """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
+        options = {"version_table": self._service.version_table}
+        impl: Any = MigrationContext.configure(self.connection, opts=options).impl
+        try:
+            return str(impl.journal_table) if hasattr(impl, "half_done") and impl.half_done() else ""
+        except sa.exc.DBAPIError:  # the connection is lost
+            return ""
+
+
+@contextmanager
+def migration(service: Owner, backend: Backend, token: CancelToken | None) -> Iterator[Migration]:
+    """Begin a migration: wait for the lock, connect. Raises StartupError with a sentence."""
+    token = token or CancelToken()
+    try:
+        with (
+            acquire_lock(service.name, backend, token) as lock,
+            connected(service, backend) as connection,
+        ):
+            yield Migration(service, backend, connection, lock, token)
+    finally:
+        token.migration_ends()
