@@ -23,9 +23,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-# With SQLite there is no server: what describes one is not even looked at.
+# Where the database is a file, what describes a server is not even looked at.
 SERVER = re.compile("(MIGRATE_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
 DEFAULTS = {"postgresql": ("localhost", 5432), "mysql": ("localhost", 3306), "sqlite": ("", 0)}
+FILES = {name for name, (host, _) in DEFAULTS.items() if not host}
 
 # What Kubernetes puts into X_PORT by itself, in every pod beside a Service named "x".
 LINK = re.compile("(tcp|udp|sctp)://")
@@ -137,7 +138,7 @@ class Settings(BaseSettings):
     def _name(cls, value: str, info: ValidationInfo) -> str:
         if "://" in value:
             raise ValueError("it is a URL")
-        if info.data.get("db_type") != "sqlite":
+        if info.data.get("db_type") not in FILES:
             return value
         if value.startswith((":memory:", "file:")):
             raise ValueError("in memory each connection would have an empty database of its own")
@@ -180,8 +181,8 @@ class Settings(BaseSettings):
         return self._target(self.db_read_host, self.db_read_port)
 
     def _target(self, host: str, port: int) -> str:
-        if self.db_type == "sqlite":
-            return f"sqlite:///{self.db_name}"
+        if not host:
+            return f"{self.db_type}:///{self.db_name}"
         host = f"[{host}]" if ":" in host else host
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
@@ -198,12 +199,12 @@ SECRETS = {name for name in VARIABLES if name.endswith("_PASS")}
 
 def _read(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Every variable that is set and not empty, and a sentence for each that cannot even be read."""
-    sqlite = environ.get("DB_TYPE", "").lower() == "sqlite"
-    ignored = {name for name in VARIABLES if sqlite and SERVER.fullmatch(name)}
+    file = environ.get("DB_TYPE", "").lower() in FILES
+    ignored = {name for name in VARIABLES if file and SERVER.fullmatch(name)}
     for place in ("DB_READ", "CACHE"):
         if LINK.match(environ.get(f"{place}_PORT", "")) and not environ.get(f"{place}_HOST"):
             ignored.add(f"{place}_PORT")  # nobody asked for it: there just is a Service of that name
-    values = {"DB_USER": "", "DB_PASS": ""} if sqlite else {}
+    values = {"DB_USER": "", "DB_PASS": ""} if file else {}
     wrong: dict[str, str] = {}
     for name in (name for name in VARIABLES if name not in ignored):
         value = environ.get(name, "")
