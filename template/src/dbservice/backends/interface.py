@@ -220,6 +220,14 @@ class Backend(ABC):
     def classify_error(error: BaseException) -> ErrorKind:
         """What a driver's exception means."""
 
+    string_quotes: ClassVar[str] = "'"
+    """The quotation marks of a string in SQL."""
+
+    @staticmethod
+    @abstractmethod
+    def error_details(error: BaseException) -> tuple[str, str]:
+        """The server's code for `error`, empty where it has none, and its message alone: without details, hints, context."""
+
     @staticmethod
     @abstractmethod
     def constraint_name(error: BaseException) -> str:
