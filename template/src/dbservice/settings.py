@@ -23,9 +23,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-# SQLite has no server: its variables are ignored.
+# Where the database is a file there is no server: its variables are ignored.
 SERVER = re.compile("(MIGRATE_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
 DEFAULTS = {"postgresql": ("localhost", 5432), "mysql": ("localhost", 3306), "sqlite": ("", 0)}
+FILES = {name for name, (host, _) in DEFAULTS.items() if not host}
 
 # Kubernetes sets X_PORT to such a URL in every pod of a namespace with a Service named "x".
 LINK = re.compile("(tcp|udp|sctp)://")
@@ -138,7 +139,7 @@ class Settings(BaseSettings):
     def _name(cls, value: str, info: ValidationInfo) -> str:
         if "://" in value:
             raise ValueError("it is a URL")
-        if info.data.get("db_type") != "sqlite":
+        if info.data.get("db_type") not in FILES:
             return value
         if value.startswith((":memory:", "file:")):
             raise ValueError("in memory each connection would have an empty database of its own")
@@ -181,8 +182,8 @@ class Settings(BaseSettings):
         return self._target(self.db_read_host, self.db_read_port)
 
     def _target(self, host: str, port: int) -> str:
-        if self.db_type == "sqlite":
-            return f"sqlite:///{self.db_name}"
+        if not host:
+            return f"{self.db_type}:///{self.db_name}"
         host = f"[{host}]" if ":" in host else host
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
@@ -199,12 +200,12 @@ SECRETS = {name for name in VARIABLES if name.endswith("_PASS")}
 
 def _read(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """The values of all non-empty variables, and an error message for each that cannot be read."""
-    sqlite = environ.get("DB_TYPE", "").lower() == "sqlite"
-    ignored = {name for name in VARIABLES if sqlite and SERVER.fullmatch(name)}
+    file = environ.get("DB_TYPE", "").lower() in FILES
+    ignored = {name for name in VARIABLES if file and SERVER.fullmatch(name)}
     for place in ("DB_READ", "CACHE"):
         if LINK.match(environ.get(f"{place}_PORT", "")) and not environ.get(f"{place}_HOST"):
             ignored.add(f"{place}_PORT")  # set by Kubernetes, not by the user
-    values = {"DB_USER": "", "DB_PASS": ""} if sqlite else {}
+    values = {"DB_USER": "", "DB_PASS": ""} if file else {}
     wrong: dict[str, str] = {}
     for name in (name for name in VARIABLES if name not in ignored):
         value = environ.get(name, "")

@@ -256,6 +256,14 @@ class Backend(ABC):
     def classify_error(error: BaseException) -> ErrorKind:
         """The class of a driver's exception."""
 
+    string_quotes: ClassVar[str] = "'"
+    """The quotation marks of a string in SQL."""
+
+    @staticmethod
+    @abstractmethod
+    def error_details(error: BaseException) -> tuple[str, str]:
+        """The server's code for `error`, empty where it has none, and its message alone: without details, hints, context."""
+
     @staticmethod
     @abstractmethod
     def constraint_name(error: BaseException) -> str:

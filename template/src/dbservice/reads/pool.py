@@ -16,6 +16,7 @@ from databases import Database
 
 from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, NotFound, Unavailable
+from ..redaction import describe, remember_statement
 from ..schema import Page, Row
 from .portability import check_row_count
 from .query import Query
@@ -154,8 +155,10 @@ class ReadPool:
             task = asyncio.ensure_future(self._renew(slot))
             self._renewing.add(task)
             task.add_done_callback(self._renewing.discard)
-            if isinstance(error, Exception) and (problem := self._problem(error)) is not error:
-                raise problem from error
+            if isinstance(error, Exception):
+                remember_statement(error, self.backend, sql)
+                if (problem := self._problem(error)) is not error:
+                    raise problem from error
             raise
         self._release(slot)
         return rows
@@ -192,13 +195,9 @@ class ReadPool:
                 return BadValue("a parameter", "does not fit its column")
             case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
                 return error
-            case kind:
-                logger.warning("read failed: %s (%s)", kind.value, type(error).__name__)
-                return Unavailable(
-                    "The database does not answer."
-                    if kind is not ErrorKind.TIMEOUT
-                    else "The database took too long to answer."
-                )
+            case ErrorKind.TIMEOUT:
+                return Unavailable("The database took too long to answer.")
+        return Unavailable("The database does not answer.")
 
     async def _open(self, slot: _Slot) -> None:
         # `databases` keeps one connection per task: a new task gives the slot its own connection
@@ -225,12 +224,12 @@ class ReadPool:
                 async with asyncio.timeout(self.backend.limits.connect):
                     await self.backend.terminate(slot.raw)
             except Exception as error:
-                logger.warning("a read connection did not close cleanly: %s", type(error).__name__)
+                logger.warning("a read connection did not close cleanly: %s", describe(error))
             try:
                 async with asyncio.timeout(self.backend.limits.connect):
                     await slot.connection.__aexit__()
             except Exception as error:
-                logger.warning("a read connection was not released cleanly: %s", type(error).__name__)
+                logger.warning("a read connection was not released cleanly: %s", describe(error))
         slot.connection = slot.raw = None
 
 

@@ -6,7 +6,8 @@ service's own engine, on a real server that the plugin starts.
 import asyncio
 import os
 import tomllib
-from collections.abc import AsyncIterator, Callable, Iterator
+import traceback
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from importlib import import_module
@@ -18,6 +19,8 @@ import pytest
 import sqlalchemy as sa
 
 from .. import migrations
+from ..http.middleware import error_hooks
+from ..redaction import failed_statement
 from ..service import Running, Service
 from ..settings import Settings
 from . import servers
@@ -73,6 +76,32 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     for engine, sentence in _missing.items():
         terminalreporter.write_line(f"NOT TESTED on {engine}: {sentence}", red=True, bold=True)
+
+
+_service_errors = pytest.StashKey[list[Exception]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    errors = item.stash[_service_errors] = []
+    error_hooks.append(errors.append)
+    try:
+        return (yield)
+    finally:
+        error_hooks.remove(errors.append)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Show what the log leaves out: the unhandled exceptions of the service, as they were."""
+    report = yield
+    if report.failed:
+        for error in item.stash.get(_service_errors, []):
+            text = "".join(traceback.format_exception(error))
+            if found := failed_statement(error):
+                text += f"statement: {found.sql}\n"
+            report.sections.append(("Unhandled exception in the service", text))
+    return report
 
 
 def _about(folder: Path) -> dict[str, Any]:
