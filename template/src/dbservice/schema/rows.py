@@ -1,6 +1,6 @@
 """Rows of responses, with the columns of a table or with declared fields."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import msgspec
@@ -72,15 +72,22 @@ class Row(msgspec.Struct, metaclass=_RowMeta):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
-        from ..http.openapi import row_core_schema  # needed when a row is part of a pydantic model
-
-        return row_core_schema(cls)
+        found: core_schema.CoreSchema = _in_models["core"](cls)
+        return found
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        from ..http.openapi import row_json_schema
+        found: dict[str, Any] = _in_models["json"](cls, handler)
+        return found
 
-        return row_json_schema(cls, handler)
+
+_in_models: dict[str, Callable[..., Any]] = {}
+
+
+def register_row_schemas(core: Callable[..., Any], json: Callable[..., Any]) -> None:
+    """Let pydantic use `core(row)` and `json(row, handler)` for rows that are parts of models: `http` registers how it
+    encodes them."""
+    _in_models.update(core=core, json=json)
 
 
 R = TypeVar("R", bound=Row)
