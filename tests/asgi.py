@@ -1,4 +1,4 @@
-"""Applications without a database: what routers do by themselves."""
+"""Applications without a database, for tests of routers."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What many tests assert."""
+"""Assertions that many tests share."""
 
 from contextlib import closing
 from typing import Any

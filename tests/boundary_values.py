@@ -1,4 +1,4 @@
-"""The values at the edges of each column type, in the words of the API's JSON: what is sent, what it is in Python, what
+"""The boundary values of each column type, in the format of the API's JSON: what is sent, what it is in Python, what
 is answered; what is refused; and, for hypothesis, everything in between."""
 
 import base64

@@ -1,5 +1,5 @@
-"""What tests do to a service's database: count and kill its sessions, run what takes long, stand between the two; and
-waiting for what comes of it."""
+"""What tests do to a service's database: count and kill its sessions, run long statements, act as a proxy in
+between; and helpers that wait for the result."""
 
 import asyncio
 import contextlib

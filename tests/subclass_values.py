@@ -1,4 +1,4 @@
-"""Values of subclasses, each with what it is: some say something else of themselves than they hold."""
+"""Values of subclasses, each with its plain value: some override methods to return something else."""
 
 import datetime as dt
 import enum

@@ -1,7 +1,7 @@
-"""Makes `.venv` on a machine that has python3 and nothing else: finds `uv` or fetches it, and lets it install.
+"""Creates `.venv` on a machine with only python3: finds or downloads `uv`, which installs the packages.
 
-`bootstrap.sh venv ARGUMENTS` makes .venv, when something changed, with what `uv pip install ARGUMENTS` installs;
-`bootstrap.sh copier ARGUMENTS` runs Copier; both on this very Python, and never on one from elsewhere.
+`bootstrap.sh venv ARGUMENTS` creates .venv with `uv pip install ARGUMENTS` if its inputs have changed;
+`bootstrap.sh copier ARGUMENTS` runs Copier; both use this Python interpreter and download no other.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from typing import NoReturn
 from urllib.parse import urljoin
 
 UV = "0.13.8"
-UV_OLDEST = (0, 7)  # the first whose `pip install` knows --group
+UV_OLDEST = (0, 7)  # the first with `pip install --group`
 COPIER = "9.19.1"
 VENV = Path(".venv")
 STAMP = VENV / "installed"
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def fingerprint(arguments: list[str]) -> str:
-    """Of all that decides what is in .venv: this Python, this folder, the arguments, the files with requirements."""
+    """A hash of the inputs of .venv: Python version, folder, arguments, requirement files."""
     seen = hashlib.sha256(repr((sys.version, str(Path.cwd()), arguments)).encode())
     named = [Path(word) for word in arguments if Path(word).is_file()]
     for path in sorted(
@@ -67,11 +67,11 @@ def install(arguments: list[str]) -> None:
         if done.returncode:
             if "error sending request" in done.stderr:
                 unreachable(re.findall(r"(?:cause|Caused by): (.*)", done.stderr)[-1:])
-            sys.exit(f"{done.stderr}The packages cannot be installed, for the reason above.")
+            sys.exit(f"{done.stderr}The packages cannot be installed: see the error above.")
 
 
 def find_uv() -> str:
-    """The one on PATH if it is new enough, or the one fetched before, or one fetched now."""
+    """The path of uv: the one on PATH if it is new enough, else the cached one, else a new download."""
     found = shutil.which("uv")
     if found:
         answer = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
@@ -81,19 +81,19 @@ def find_uv() -> str:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dbservice"
     kept = cache / f"uv-{UV}"
     if not kept.exists():
-        print(f"Fetching uv {UV}, which installs the rest ...", file=sys.stderr, flush=True)
+        print(f"Downloading uv {UV} ...", file=sys.stderr, flush=True)
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             wheel = fetch_by_pip(Path(folder)) or fetch(Path(folder))
             with zipfile.ZipFile(wheel) as archive:
                 program = Path(archive.extract(f"uv-{UV}.data/scripts/uv", folder))
             program.chmod(0o755)
-            program.replace(kept)  # whole or not at all, whoever else fetches it just now
+            program.replace(kept)  # atomic, also with parallel downloads
     return str(kept)
 
 
 def fetch_by_pip(folder: Path) -> Path | None:
-    """pip knows the machine's index, proxy and certificates."""
+    """Download uv by pip, which uses the machine's index, proxy and certificates; None if that fails."""
     if not find_spec("pip"):
         return None
     words = ["--no-deps", "--only-binary=:all:", "--retries=1", "--dest", str(folder), f"uv=={UV}"]
@@ -102,7 +102,7 @@ def fetch_by_pip(folder: Path) -> Path | None:
 
 
 def fetch(folder: Path) -> Path:
-    """What pip would do, for a machine without pip."""
+    """Download uv without pip. Exits with a message on failure."""
     page = (told_index() or PYPI).rstrip("/") + "/uv/"
     try:
         with urllib.request.urlopen(page, timeout=60) as answer:
@@ -113,19 +113,17 @@ def fetch(folder: Path) -> Path:
                 with urllib.request.urlopen(address, timeout=60) as answer:
                     content = answer.read()
                 if hashlib.sha256(content).hexdigest() != digest:
-                    sys.exit(
-                        f"{address} does not hold what its index says (sha256 differs): do not trust it."
-                    )
+                    sys.exit(f"{address} does not match the sha256 of its index: do not trust it.")
                 wheel = folder / name
                 wheel.write_bytes(content)
                 return wheel
     except (OSError, ValueError, HTTPException) as error:
         unreachable([str(error)])
-    sys.exit(f"{without_password(page)} has no uv {UV} for this machine: put a uv on PATH, any from 0.7 on.")
+    sys.exit(f"{without_password(page)} has no uv {UV} for this machine: install uv 0.7 or newer on PATH.")
 
 
 class Links(HTMLParser):
-    """The files an index offers: address and sha256 of each."""
+    """The files of a package index: URL and sha256 of each."""
 
     def __init__(self, page: str, html: str) -> None:
         super().__init__()
@@ -151,7 +149,7 @@ def runs_here(wheel: str) -> bool:
 
 
 def told_index() -> str | None:
-    """The package index this machine is told to use, for uv or for pip."""
+    """The package index that is configured for uv or pip, or None."""
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         if os.environ.get(name):
             return os.environ[name]
@@ -162,20 +160,20 @@ def told_index() -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """uv's: this Python and no other, pip's index unless uv has its own, the certificates this machine trusts."""
+    """The environment of uv: this Python only, pip's index unless uv has its own, the system's certificates."""
     ours = {"UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"}
     told = told_index()
     if told:
         ours["UV_DEFAULT_INDEX"] = told
     paths = ssl.get_default_verify_paths()
-    trusted = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}  # one setting, its new name and its old one
+    trusted = {"UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}  # the new and the old name of one setting
     return (trusted if paths.cafile or paths.capath or sys.platform == "darwin" else {}) | os.environ | ours
 
 
 def unreachable(why: list[str]) -> NoReturn:
     page = without_password(told_index() or PYPI)
     sys.exit(
-        f"{page} cannot be reached from here ({' '.join(why)}): connect, or name a mirror in UV_DEFAULT_INDEX."
+        f"cannot connect to {page} ({' '.join(why)}): check the network, or set UV_DEFAULT_INDEX to a mirror."
     )
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Finds a python3 that is new enough and hands over to bootstrap.py. PYTHON names another one.
+# Runs bootstrap.py with a python3 that is new enough. PYTHON overrides the interpreter.
 for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
     if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
         exec "$python" "$(dirname "$0")/bootstrap.py" "$@"

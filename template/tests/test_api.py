@@ -26,7 +26,7 @@ async def test_a_row_is_created_read_listed_changed_and_deleted(client: AsyncCli
     assert (await client.get(path)).status_code == 404
 
 
-async def test_what_is_not_there_is_404(client: AsyncClient, table: Table) -> None:
+async def test_a_missing_row_is_404(client: AsyncClient, table: Table) -> None:
     path = f"/v1/{table.name}/{2**62}"
     for answer in [await client.get(path), await client.patch(path, json={}), await client.delete(path)]:
         assert answer.status_code == 404

@@ -1,4 +1,4 @@
-"""The migrations, on every engine: they go up, down and up again, and build exactly what `tables.py` says."""
+"""The migrations, on every engine: they upgrade, downgrade and upgrade again, and create exactly what `tables.py` declares."""
 
 from dbservice.testing import migrations_are_complete
 from dbservice.testing.servers import Database

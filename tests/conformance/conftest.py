@@ -1,4 +1,4 @@
-"""Fixtures of what holds on every engine."""
+"""Fixtures of the tests that run on every engine."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A default is the same whoever inserts the row."""
+"""A default is the same for every way to insert a row."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -115,7 +115,7 @@ async def test_null_sorts_before_every_value(filled: Running) -> None:
         assert await filled.writes.run(in_pydal, by) == expected
 
 
-async def test_dates_and_times_of_expressions_are_what_they_are(filled: Running) -> None:
+async def test_dates_and_times_of_expressions_keep_their_types(filled: Running) -> None:
     for column, value in (
         (c.timestamp, NOW),
         (c.date, NOW.date()),
@@ -147,7 +147,7 @@ async def test_a_backslash_may_be_the_escape_character(running: Running) -> None
     assert await asked(running, of(c.string).where(c.string.like("a\\%", escape="\\"))) == ["a%"]
 
 
-async def test_pydals_rows_answer_values_as_they_are(running: Running) -> None:
+async def test_pydal_rows_return_values_unchanged(running: Running) -> None:
     held = {"long_decimal": Decimal("12345678901234567890.5"), "timestamp": NOW, "binary": b"\0\xff"}
     await running.writes.run(lambda db: db[values].insert_row(held))
 
@@ -188,7 +188,7 @@ async def test_pydal_takes_no_averages_of_whole_numbers(filled: Running) -> None
     assert await filled.writes.run(average, "float") == 2.5
 
 
-async def test_ids_are_the_databases_own(running: Running) -> None:
+async def test_ids_are_generated_by_the_database(running: Running) -> None:
     added = await running.writes.run(lambda db: db[values].insert_row({"integer": 1}))
     for unit in (
         lambda db: db[values].update_row(added["id"], {"id": 77}),

@@ -1,5 +1,5 @@
-"""One truth: what is written through the API is what the API, the drivers by themselves and PyDAL read, on every
-engine; what one engine cannot hold is refused on all."""
+"""A value written through the API is read unchanged by the API, the plain drivers and PyDAL, on every
+engine; a value that one engine cannot store is refused on all."""
 
 import datetime as dt
 from typing import Any

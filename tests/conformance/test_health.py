@@ -26,7 +26,7 @@ async def test_healthz_needs_no_database(migrated: Settings, tmp_path: Path) -> 
         assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
-async def test_readyz_says_so_while_it_stops(migrated: Settings) -> None:
+async def test_readyz_is_503_while_it_stops(migrated: Settings) -> None:
     async with started(migrated) as running, client_of(running) as client:
         ready = await client.get("/readyz")
         assert ready.status_code == 200 and ready.json() == {"status": "ready", "revision": None}
@@ -77,7 +77,7 @@ def version(cli_service: CliService, revision: str) -> None:
         connection.commit()
 
 
-async def test_readyz_knows_the_revision(cli_service: CliService) -> None:
+async def test_readyz_checks_the_revision(cli_service: CliService) -> None:
     async with served_cli_service(cli_service, USERS_WITH_PASSWORD) as (client, _):
         ready = {"status": "ready", "revision": "0001_first"}
         assert (await client.get("/readyz")).json() == ready

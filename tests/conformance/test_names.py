@@ -1,4 +1,4 @@
-"""Every word that an engine keeps for itself is a name of a column like any other."""
+"""Every reserved word of an engine can be the name of a column."""
 
 import re
 from contextlib import closing

@@ -1,5 +1,5 @@
-"""A service whose database has moved on: a column that it does not know and that must have a value is no mistake of the
-client's, a value that a newer constraint refuses is."""
+"""A service on a newer schema: an unknown column that requires a value is no client error, a value that violates a
+newer constraint is one."""
 
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -95,7 +95,7 @@ async def test_it_is_unavailable_however_a_row_is_inserted(running_old: Running)
             await running_old.writes.run(insert)
 
 
-async def test_a_column_that_the_service_knows_is_the_clients(
+async def test_a_column_that_the_service_knows_is_a_client_error(
     running_old: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The database has made it required; the client may send it."""
@@ -107,7 +107,7 @@ async def test_a_column_that_the_service_knows_is_the_clients(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_value_that_a_newer_check_refuses_is_the_clients(running_old: Running) -> None:
+async def test_a_value_that_a_newer_check_refuses_is_a_client_error(running_old: Running) -> None:
     async with client_of(running_old) as client:
         answer = await client.post("/v1/parts", json={"size": 0, "colour": "red"})
         assert answer.status_code == 422

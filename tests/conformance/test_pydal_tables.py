@@ -67,7 +67,7 @@ async def test_a_decimal_cannot_inject_sql(running: Running, hostile: str) -> No
     assert await running.writes.run(lambda db: db(db[users].email == "kept").count()) == 1
 
 
-async def test_a_string_is_never_taken_for_sql(running: Running) -> None:
+async def test_a_string_is_never_interpreted_as_sql(running: Running) -> None:
     units: list[Callable[[DAL], Any]] = [
         lambda db: db(db[users].email.belongs("SELECT email FROM users")).count(),
         lambda db: db(db[users].id.belongs("1) OR (1=1")).count(),
@@ -112,7 +112,7 @@ async def test_pydal_changes_no_schema(running: Running) -> None:
     await running.writes.run(lambda db: db[order].insert())
 
 
-async def test_names_that_pydal_keeps_for_itself_work(running: Running) -> None:
+async def test_names_that_pydal_reserves_work(running: Running) -> None:
     def write(db: DAL) -> Any:
         user = db[users].insert(email="a")
         row = db[items].insert_row(
@@ -142,7 +142,7 @@ async def test_a_percent_sign_in_a_statement_is_no_placeholder(running: Running)
     assert await running.writes.run(lambda db: db(db[order].group.startswith("%")).count()) == 0
 
 
-async def test_a_statement_fails_at_once_when_nobody_answers(
+async def test_a_statement_fails_at_once_without_a_server(
     server_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with started(server_settings, pool=2) as running:

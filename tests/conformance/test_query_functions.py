@@ -68,7 +68,7 @@ async def test_a_page_needs_a_limit(running: Running) -> None:
             await running.reads.page(by_id, **values)
 
 
-async def test_one_of_several_rows_is_a_mistake(running: Running, added: list[int]) -> None:
+async def test_one_with_several_rows_raises(running: Running, added: list[int]) -> None:
     first = await running.reads.first(after)
     assert first is not None and first.id == added[0]
     with pytest.raises(RuntimeError, match=r"^one\(\) got several rows: 2 of UserEmail; "):

@@ -72,7 +72,7 @@ def test_a_value_that_its_column_cannot_hold_is_the_clients_fault(
 
 
 @pytest.mark.parametrize(("name", "value", "sentence"), BAD)
-async def test_in_a_parameter_it_is_refused_in_the_same_words(
+async def test_in_a_parameter_it_is_refused_with_the_same_message(
     running: Running, name: str, value: Any, sentence: str
 ) -> None:
     asked = query(IdRow, IDS.where(c[name] == sa.bindparam(name)))
@@ -88,7 +88,7 @@ def test_the_value_itself_is_not_repeated() -> None:
         assert "geheim" not in f"{raised.value} {raised.value.errors}"
 
 
-def test_each_value_is_named_after_what_it_stands_beside() -> None:
+def test_each_value_is_named_after_its_column() -> None:
     for condition, field in (
         (c.string.like("a\0%"), "string"),
         (c.string.contains("\0"), "string"),
@@ -188,7 +188,7 @@ async def test_a_limit_or_offset_that_is_no_number_of_rows_is_refused(
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, -(2**70)])
-def test_so_is_one_that_is_written_into_the_statement(value: int) -> None:
+def test_a_limit_or_offset_in_the_statement_is_checked_too(value: int) -> None:
     for name in ("limit", "offset"):
         bounded = getattr(IDS, name)(value)
         for statement in (bounded, IDS.where(c.id.in_(bounded)), sa.select(bounded.subquery().c.id)):

@@ -1,4 +1,4 @@
-"""The read path: no server_settings in the pool is ever lost, nobody waits longer than a limit, nothing is written."""
+"""The read path: no slot of the pool is lost, every wait has a timeout, reads cannot write."""
 
 import asyncio
 import random
@@ -212,7 +212,7 @@ async def test_a_query_that_takes_too_long_is_ended(migrated: Settings) -> None:
                 await running.reads.fetch_raw(slow(migrated, 600))
 
 
-async def test_the_server_knows_the_time_limit(server: Server, server_settings: Settings) -> None:
+async def test_the_server_has_the_statement_timeout(server: Server, server_settings: Settings) -> None:
     shown = {
         "postgresql": "SHOW statement_timeout",
         "mariadb": "SELECT CAST(@@max_statement_time * 1000 AS SIGNED)",

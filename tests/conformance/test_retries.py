@@ -181,7 +181,7 @@ async def test_a_commit_whose_answer_is_lost_is_never_tried_again(
     assert stored_emails(empty) == (["a", "b"] if delivered else ["b"])
 
 
-async def test_a_client_is_told_that_the_outcome_of_its_write_is_unknown(empty: Settings) -> None:
+async def test_an_unknown_outcome_is_reported_to_the_client(empty: Settings) -> None:
     with Proxy(empty) as proxy:
         async with started(proxy.settings) as running, client_of(running) as client:
             proxy.cut_at("COMMIT", delivered=True)

@@ -1,5 +1,5 @@
-"""A savepoint undoes its block when it raises, and the unit of work goes on; it saves nothing when the whole transaction
-is gone."""
+"""A savepoint rolls its block back when it raises, and the unit of work continues, unless the whole transaction was
+rolled back."""
 
 import contextlib
 
@@ -108,7 +108,7 @@ async def test_a_savepoint_of_a_unit_that_was_refused_elsewhere_is_refused_too(r
     assert stored_emails(running.backend.settings) == []
 
 
-async def test_a_savepoint_lives_inside_a_unit_only(running: Running) -> None:
+async def test_a_savepoint_needs_a_unit(running: Running) -> None:
     with pytest.raises(RuntimeError, match="inside a unit of work"), running.writes.db.savepoint():
         pass
 

@@ -75,7 +75,7 @@ async def test_isolation_is_read_committed(server: Server, server_settings: Sett
             assert level.lower().replace("-", " ") == "read committed"
 
 
-async def test_the_connection_speaks_four_bytes_of_utf8(server: Server, server_settings: Settings) -> None:
+async def test_the_connection_encodes_four_byte_utf8(server: Server, server_settings: Settings) -> None:
     ask = {
         "postgresql": "SELECT current_setting('client_encoding')",
         "mysql": "SELECT @@character_set_connection",
@@ -231,7 +231,7 @@ async def test_a_path_of_any_characters_is_one_sqlite_file(tmp_path: Path) -> No
     assert {path.parent for path in found} == {folder}
 
 
-async def test_a_sqlite_file_that_may_not_be_written_is_said(tmp_path: Path) -> None:
+async def test_a_sqlite_file_that_may_not_be_written_is_reported(tmp_path: Path) -> None:
     # root may write anything: so the file says itself that it is newer than this SQLite writes
     path = tmp_path / "kept.db"
     settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(path)})

@@ -1,4 +1,4 @@
-"""Text is what it is, code point by code point, on every engine: unique, sorted, compared and searched so."""
+"""Text is unique, sorted, compared and searched by code point on every engine."""
 
 import asyncio
 import itertools

@@ -1,5 +1,5 @@
-"""Errors in a unit of work: its own pass through untouched, the database's are translated where they happen, and who goes
-on after one stores nothing."""
+"""Errors in a unit of work: its own pass through untouched, the database's are translated where they happen, and a unit
+that continues after one stores nothing."""
 
 import contextlib
 import smtplib
@@ -71,7 +71,7 @@ async def test_an_error_of_a_units_own_is_raised_as_it_is_after_one_run(
     assert stored_emails(running.backend.settings) == ["b"]
 
 
-async def test_an_error_of_another_database_is_none_of_this_one(running: Running) -> None:
+async def test_an_error_of_another_database_is_not_translated(running: Running) -> None:
     """The same driver, and a connection of the unit's own."""
 
     def fail(db: DAL, attempt: int) -> None:

@@ -1,4 +1,4 @@
-"""The write path: a unit of work is stored whole or not at all, once; who is told that it was stored can rely on it."""
+"""The write path: a unit of work is stored once, completely or not at all; an acknowledged one is stored."""
 
 import asyncio
 import contextvars

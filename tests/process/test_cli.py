@@ -1,4 +1,4 @@
-"""The command line: what each command takes, says and answers the shell; one line for what a user can fix."""
+"""The command line: arguments, output and exit codes; a user error is one line."""
 
 import re
 import signal
@@ -135,7 +135,7 @@ def test_the_commands_take_a_database_from_nothing_to_a_changed_table(
 
     code, out, err = run("migrate")
     assert (code, out) == (1, "")
-    assert err == 'demo: tables.py has tables and no revision makes them: run `make revision m="..."`.\n'
+    assert err == 'demo: tables.py has tables but no revision creates them: run `make revision m="..."`.\n'
     code, out, err = run("check-migrations")
     assert code == 1 and out.startswith("op.create_table(") and "op.create_index" not in out
     assert err == 'The database and tables.py differ: write a revision with `make revision m="..."`.\n'
@@ -156,7 +156,7 @@ def test_the_commands_take_a_database_from_nothing_to_a_changed_table(
     assert run("check-migrations") == (0, "", "")
     assert run("revision", "-m", "nothing") == (
         0,
-        "tables.py holds nothing new: no revision written.\n",
+        "tables.py has no changes: no revision written.\n",
         "",
     )
 
@@ -172,7 +172,7 @@ def test_the_commands_take_a_database_from_nothing_to_a_changed_table(
     assert code == 0 and out.endswith("is at revision 0001_create_users.\n") and "Running downgrade" in err
     assert run("migrate", "--to", "0002")[1].endswith("is at revision 0002_longer.\n")
     code, out, err = run("migrate", "--to", "base")
-    assert code == 0 and re.fullmatch(rf"{where} holds no tables of demo any more\.\n", out)
+    assert code == 0 and re.fullmatch(rf"{where} has no tables of demo any more\.\n", out)
     assert migrations.current(cli_service.service, cli_service.backend) is None
     code, out, err = run("migrate", "--to", "nonsense")
     assert (code, out) == (1, "") and re.fullmatch(r"demo: The migration stopped: .*nonsense.*\.\n", err)
@@ -181,7 +181,7 @@ def test_the_commands_take_a_database_from_nothing_to_a_changed_table(
 def test_a_service_without_tables_has_nothing_to_migrate(cli_service: CliService, run: CommandLine) -> None:
     cli_service.tables("")
     assert run("migrate") == (0, "demo owns no tables: nothing to migrate.\n", "")
-    assert run("revision", "-m", "x") == (0, "tables.py holds nothing new: no revision written.\n", "")
+    assert run("revision", "-m", "x") == (0, "tables.py has no changes: no revision written.\n", "")
     assert run("check-migrations") == (0, "", "")
 
 
@@ -211,7 +211,7 @@ def port() -> int:
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("how", ["arguments", "environment"])
 @pytest.mark.engines("sqlite")
-def test_serve_answers_until_it_is_told_to_stop(
+def test_serve_answers_until_it_is_stopped(
     cli_service: CliService, port: int, how: str, end: signal.Signals
 ) -> None:
     cli_service.revision("first")
@@ -246,7 +246,7 @@ def test_a_port_that_is_taken_is_one_line(run: CommandLine) -> None:
         assert run("serve", "--port", port) == (
             1,
             "",
-            f"demo: Cannot listen on 127.0.0.1, port {port}: address already in use. HOST and PORT say where.\n",
+            f"demo: Cannot listen on 127.0.0.1, port {port}: address already in use. Change HOST or PORT.\n",
         )
     code, out, err = run("serve", HOST="host.invalid", PORT=port)
     assert (code, out) == (1, "") and re.fullmatch(

@@ -196,7 +196,7 @@ def test_db_test_url_names_a_server_to_use(own_server: Server, monkeypatch: pyte
     monkeypatch.setenv(
         "DB_TEST_URL", f"{own_server.type}://{own_server.user}:wrong@{own_server.host}:{own_server.port}/"
     )
-    with pytest.raises(Failed, match="does not let us in"):
+    with pytest.raises(Failed, match="cannot connect to the server of DB_TEST_URL"):
         fresh_find(own_server.engine)
     monkeypatch.setenv("DB_TEST_URL", "oracle://nowhere")
     with pytest.raises(Failed, match="write postgresql://, mysql:// or mariadb://"):

@@ -1,4 +1,4 @@
-"""The start of the process: what it waits for, and what it says at once."""
+"""Startup of the process: the errors that it retries, and those that it reports at once."""
 
 import signal
 import socket
@@ -22,14 +22,14 @@ def assert_one_line(process: Process, *words: str) -> None:
         assert word in line
 
 
-def test_a_wrong_password_is_said_at_once(server_settings: Settings, tmp_path: Path) -> None:
+def test_a_wrong_password_is_reported_at_once(server_settings: Settings, tmp_path: Path) -> None:
     environ = environ_of(server_settings, DB_PASS="not-the-one", DB_MAX_RETRIES="50", DB_RETRY_DELAY="3600")
     with Process(tmp_path, environ) as process:
         assert_one_line(process, "sample: Cannot use ", server_settings.db_user, "check DB_USER and DB_PASS")
         assert "not-the-one" not in process.said()[0]
 
 
-def test_a_missing_database_is_said_at_once(server_settings: Settings, tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_at_once(server_settings: Settings, tmp_path: Path) -> None:
     environ = environ_of(server_settings, DB_NAME="not_there", DB_MAX_RETRIES="50", DB_RETRY_DELAY="3600")
     with Process(tmp_path, environ) as process:
         assert_one_line(process, "sample: Cannot use ", "not_there", "check DB_NAME")
@@ -90,7 +90,7 @@ def test_a_start_without_a_replica_is_given_up_after_the_last_retry(
     assert "Connection refused" in last
 
 
-def test_a_database_without_tables_is_said_at_once(server_settings: Settings, tmp_path: Path) -> None:
+def test_a_database_without_tables_is_reported_at_once(server_settings: Settings, tmp_path: Path) -> None:
     versions = tmp_path / "migrations/versions"
     versions.mkdir(parents=True)
     (versions / "0001_first.py").write_text(
@@ -100,7 +100,7 @@ def test_a_database_without_tables_is_said_at_once(server_settings: Settings, tm
         assert_one_line(process, "sample: ", "run `make migrate` first")
 
 
-def test_a_port_in_use_is_said(server_settings: Settings, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(server_settings: Settings, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         words = ("serve", "--port", str(taken.getsockname()[1]))
         with Process(tmp_path, environ_of(server_settings), *words) as process:

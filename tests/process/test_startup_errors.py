@@ -1,4 +1,4 @@
-"""What the start says when the server refuses it: each reason its own sentence, and a retry where that can help."""
+"""Startup errors: a sentence for each reason, and retries where they can help."""
 
 import asyncio
 import signal
@@ -133,7 +133,7 @@ def test_any_other_fatal_error_is_waited_for(
 # --- PostgreSQL: what a retry cannot fix
 
 
-def test_a_wrong_password_is_no_other_refusal(place: Settings) -> None:
+def test_a_wrong_password_is_distinguished_from_other_errors(place: Settings) -> None:
     wrong = Settings.load(environ_of(place, DB_PASS="geheim"))
     sentence = refused_at_once(wrong)
     assert "its password is refused" in sentence and "check DB_USER and DB_PASS" in sentence
@@ -150,7 +150,9 @@ def test_a_database_by_an_odd_name_that_is_missing_is_no_role(place: Settings) -
     assert "there is no database" in sentence and "check DB_NAME" in sentence and "DB_PASS" not in sentence
 
 
-def test_an_account_that_may_not_connect_is_told_the_grant(postgresql: Server, place: Settings) -> None:
+def test_an_account_that_may_not_connect_gets_the_grant_in_the_message(
+    postgresql: Server, place: Settings
+) -> None:
     postgresql.query(f'REVOKE CONNECT ON DATABASE "{place.db_name}" FROM PUBLIC')
     postgresql.query(f'ALTER DATABASE "{place.db_name}" OWNER TO CURRENT_USER')
     sentence = refused_at_once(place)
@@ -257,7 +259,7 @@ async def test_a_service_runs_behind_pgbouncer(bouncer: Settings) -> None:
             await running.reads.fetch_raw("DELETE FROM users")
 
 
-def test_what_pgbouncer_refuses_is_said_at_once(bouncer: Settings) -> None:
+def test_an_error_of_pgbouncer_is_reported_at_once(bouncer: Settings) -> None:
     assert "check DB_USER and DB_PASS" in refused_at_once(Settings.load(environ_of(bouncer, DB_PASS="x")))
     assert "check DB_USER and DB_PASS" in refused_at_once(bouncer, db_user="nobody")
     assert "check DB_NAME" in refused_at_once(bouncer, db_name="nothing")
@@ -304,7 +306,7 @@ def cause_of(error: BaseException) -> BaseException:
     return error.__cause__
 
 
-def test_the_version_table_of_a_node_without_its_cluster_is_no_matter_of_grants(
+def test_the_version_table_of_a_node_without_its_cluster_needs_no_grant(
     node: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.restart()

@@ -1,4 +1,4 @@
-"""DB_SSL_MODE in all three libraries: encrypted or refused, and the password only ever told to who may know it."""
+"""DB_SSL_MODE in all three libraries: encrypted or refused, and the password sent only to a trusted server."""
 
 import asyncio
 import datetime as dt

@@ -126,7 +126,7 @@ def test_make_check_finds_a_misspelt_column(stamp: Stamp) -> None:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_pyright_is_content_too(stamp: Stamp, name: str, tmp_path: Path) -> None:
+def test_pyright_passes_too(stamp: Stamp, name: str, tmp_path: Path) -> None:
     folder = stamp(name)
     own = [str(each) for each in (folder / "src").iterdir() if each.name != "dbservice" and each.is_dir()]
     settings = {"include": [*own, str(folder / "tests")], "extraPaths": [str(folder / "src")]}

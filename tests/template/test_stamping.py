@@ -1,4 +1,4 @@
-"""What is stamped needs no second look: files, names, order, settings, CI."""
+"""The stamped files are complete: files, names, order, settings, CI."""
 
 import ast
 import re
@@ -208,7 +208,7 @@ def test_code_in_a_description_is_code_in_the_readme(stamp: Stamp) -> None:
     assert f"\n\n{description}\n\n" in (stamp({"description": description}) / "README.md").read_text()
 
 
-def test_the_defaults_are_right_answers(stamp: Stamp) -> None:
+def test_the_defaults_are_valid_answers(stamp: Stamp) -> None:
     """With --defaults they are not checked, to lose no time."""
     answers = yaml.safe_load((stamp() / ".copier-answers.yml").read_text())
     stamp({name: answer for name, answer in answers.items() if name[0] != "_"}, "again")

@@ -232,7 +232,7 @@ ANYTHING_WRITTEN = {
 }
 
 
-async def test_an_endpoint_that_does_not_say_what_it_answers_answers_as_rows_do() -> None:
+async def test_an_endpoint_without_a_return_type_is_encoded_like_rows() -> None:
     found = await answered(ANYTHING)
     found["5"].sort(reverse=True)
     assert found == ANYTHING_WRITTEN
@@ -264,7 +264,7 @@ async def test_a_response_model_may_be_a_row() -> None:
     assert await answered({"at": TIMES[0], "until": None}, Timed, response_model=dict[str, Any]) == expected
 
 
-async def test_other_answers_are_fastapis() -> None:
+async def test_other_responses_are_encoded_by_fastapi() -> None:
     router = Router("x")
 
     @router.get("/text", response_class=PlainTextResponse)

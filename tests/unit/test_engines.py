@@ -1,4 +1,4 @@
-"""What an engine makes of the errors of its drivers, without a server."""
+"""Classification of driver errors, without a server."""
 
 import pymysql
 

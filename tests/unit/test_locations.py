@@ -223,7 +223,7 @@ async def test_a_router_within_another_has_locations() -> None:
     assert where == "/deep/teams/a%20b%3F/v1/things/7"
 
 
-async def test_what_the_endpoint_says_itself_is_kept() -> None:
+async def test_a_location_that_the_endpoint_sets_is_kept() -> None:
     router = things("others")
 
     @router.post("/elsewhere", status_code=201)

@@ -167,7 +167,7 @@ def test_a_required_column_must_be_named() -> None:
     assert [(each["loc"], each["type"]) for each in caught.value.errors()] == [(("email",), "missing")]
 
 
-def test_nothing_shows_what_a_body_holds() -> None:
+def test_a_body_shows_no_values() -> None:
     for body in (UsersCreate, UsersPatch):
         new = body.model_validate({"email": "a@b", "password": "geheim"})
         shown = f"{new!r} {new!s} {new} {[new]}"

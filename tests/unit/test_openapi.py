@@ -121,7 +121,7 @@ def test_a_page_has_limits(document: dict[str, Any]) -> None:
             )
 
 
-def test_every_column_is_there_under_its_name(document: dict[str, Any]) -> None:
+def test_every_column_has_its_name(document: dict[str, Any]) -> None:
     for table in TABLES:
         written = [column.name for column in table.columns if column.name not in MANAGED_COLUMNS]
         create, patch = body_schema(document, table, "post"), body_schema(document, table, "patch")
@@ -202,7 +202,7 @@ def test_secrets_are_write_only(document: dict[str, Any]) -> None:
     assert "password" not in row["properties"]
 
 
-def test_examples_are_right(document: dict[str, Any]) -> None:
+def test_examples_are_valid(document: dict[str, Any]) -> None:
     for table in TABLES:
         for name, schema in body_schema(document, table, "post")["properties"].items():
             for shape in schema.get("anyOf", [schema]):

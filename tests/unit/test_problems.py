@@ -1,4 +1,4 @@
-"""Problems: what an error of an endpoint becomes."""
+"""Problems: the responses for errors of an endpoint."""
 
 from typing import Any
 

@@ -131,7 +131,7 @@ async def test_a_route_outside_of_a_service_has_the_default_limits() -> None:
         assert answer.status_code == 413
 
 
-async def test_what_stands_beside_our_routes_works() -> None:
+async def test_other_routes_work_beside_ours() -> None:
     app = application(with_a_websocket())
     inbox: list[Any] = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": json.dumps([7])}]
     sent: list[Any] = []

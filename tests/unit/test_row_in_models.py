@@ -124,7 +124,7 @@ CASES: list[tuple[Any, Any, Any]] = [
 )
 @pytest.mark.parametrize("by_annotation", [True, False])
 @pytest.mark.parametrize(("kind", "result", "written"), CASES, ids=lambda value: str(value)[:30])
-async def test_a_row_is_answered_and_documented_as_one_wherever_it_stands(
+async def test_a_row_is_encoded_and_documented_alike_everywhere(
     make: Any, by_annotation: bool, kind: Any, result: Any, written: Any
 ) -> None:
     router = make()
@@ -170,7 +170,7 @@ async def documented(*kinds: Any) -> dict[str, Any]:
     return schemas
 
 
-async def test_a_row_has_one_schema_wherever_it_stands() -> None:
+async def test_a_row_has_one_schema_everywhere() -> None:
     (by_itself,) = [schema for name, schema in (await documented(UserRow)).items() if "User" in name]
     assert by_itself["description"] == "A user."
     for kinds in (

@@ -86,7 +86,7 @@ def test_what_a_create_fills_in_is_the_servers_default_too() -> None:
     }
 
 
-def test_a_bare_table_has_nothing_but_what_it_writes() -> None:
+def test_a_bare_table_has_only_its_declared_columns() -> None:
     assert columns(UserRoles) == ["user_id", "role", "note"]
     assert columns(Tokens) == ["id", "text", "created_at", "updated_at"]
     assert [column.name for column in UserRoles.__table__.primary_key] == ["user_id", "role"]
@@ -114,7 +114,7 @@ def test_a_base_gives_each_table_columns_of_its_own() -> None:
         _ = Named.name
 
 
-def test_a_metadata_belongs_to_its_base_and_those_below() -> None:
+def test_a_metadata_belongs_to_a_base_and_its_subclasses() -> None:
     assert Users.__table__.metadata is Base.__metadata__ is not schema.Table.__metadata__
     assert {"users", "user_roles", "tokens"} == Base.__metadata__.tables.keys()
     assert not schema.Table.__metadata__.tables
@@ -220,7 +220,7 @@ def table(name: str = "t", /, *args: Any, base: type = schema.Table, **body: Any
     return type("T", (own,), {"__table_args__": args, **body} if args else body, name=name)
 
 
-def test_names_that_would_be_one_are_refused() -> None:
+def test_duplicate_names_are_refused() -> None:
     nick: Any = {"nick": Column(String(9), index=True), "b": Column(Integer())}
     with pytest.raises(
         ValueError, match=r"^T: the index on t\(nick\) and the index on t\(nick\) are both named ix_t_nick; "
@@ -295,7 +295,7 @@ REFUSED: list[tuple[str, Callable[[], Any], str]] = [
 @pytest.mark.parametrize(
     ("make", "sentence"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED]
 )
-def test_what_cannot_be_is_refused(make: Callable[[], Any], sentence: str) -> None:
+def test_invalid_declarations_are_refused(make: Callable[[], Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make()
 
@@ -359,10 +359,10 @@ def test_a_service_finds_its_tables_and_its_folder_by_their_module(tmp_path: Pat
     assert other.migrations == tmp_path / "other/migrations"
 
 
-def test_a_service_must_be_told_what_nobody_can_find_out(tmp_path: Path) -> None:
+def test_a_service_needs_a_root_that_has_no_default(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tables of tables are in 2 MetaDatas: give them one base"):
         Service("s", module(tmp_path, Users=Users, T=table("t", a=Column(Integer()))))
-    with pytest.raises(ValueError, match="Write root=, the folder that holds migrations/"):
+    with pytest.raises(ValueError, match="Pass root=, the folder that contains migrations/"):
         Service("s", Base.__metadata__)
     assert not Service("s", sa.MetaData()).migrations.is_dir()
     assert Service("s", Base.__metadata__, root=tmp_path).migrations == tmp_path / "migrations"

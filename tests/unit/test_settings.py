@@ -137,7 +137,7 @@ def test_a_required_variable_is_named(name: str, empty: bool) -> None:
     assert refusal(environ).startswith(f"{name} is not set or is empty: allowed is ")
 
 
-def test_everything_wrong_is_said_in_one_line() -> None:
+def test_all_errors_are_reported_in_one_line() -> None:
     message = refusal({"DB_PORT": "x", "LOG_LEVEL": "loud", "DB_PASS_FILE": "/nowhere"})
     parts = [part.split(" ")[0] for part in message.split("; ")]
     assert parts == ["DB_TYPE", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASS_FILE", "LOG_LEVEL"]
@@ -342,7 +342,7 @@ def test_sqlite_needs_a_file_and_nothing_else(tmp_path: Path, monkeypatch: pytes
     assert settings.for_migration() is settings
 
 
-def test_sqlite_does_not_look_at_a_server(tmp_path: Path) -> None:
+def test_sqlite_ignores_variables_of_a_server(tmp_path: Path) -> None:
     plain = {"DB_TYPE": "SQLite", "DB_NAME": str(tmp_path / "app.db")}
     server = {"DB_HOST": "a b", "DB_PORT": "tcp://10.0.0.1:5432", "DB_USER": "x", "DB_PASS_FILE": "/nowhere"}
     server |= {"DB_SSL_MODE": "on", "DB_SSL_CA": "/nowhere", "DB_READ_HOST": "/", "DB_READ_PORT": "x"}
@@ -380,7 +380,7 @@ def test_a_ca_is_for_verification(certificate: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("content", "why"), [(None, "it cannot be read: No such file"), ("no PEM", "it holds no certificate")]
+    ("content", "why"), [(None, "it cannot be read: No such file"), ("no PEM", "it contains no certificate")]
 )
 def test_a_wrong_ca_file_is_refused(tmp_path: Path, content: str | None, why: str) -> None:
     path = tmp_path / "ca.pem"

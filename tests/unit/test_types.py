@@ -108,7 +108,7 @@ _ANYTHING = st.one_of(
 
 
 @pytest.mark.parametrize(("column", "value", "meant"), SUBCLASSES)
-def test_a_subclass_is_what_it_holds(column: str, value: Any, meant: Any) -> None:
+def test_a_subclass_is_normalized_to_its_value(column: str, value: Any, meant: Any) -> None:
     held = kind(values.c[column]).check(value)
     assert identical(held, meant)
     if column == "json":

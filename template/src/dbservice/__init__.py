@@ -1,5 +1,5 @@
-"""The platform under a service: one database that many services share, read asynchronously, written on threads,
-migrated on its own, the same on PostgreSQL, MySQL, MariaDB and SQLite. Replaced by `copier update`: do not edit."""
+"""The platform of a service on a shared database: asynchronous reads, writes on threads, migrations; the same behavior
+on PostgreSQL, MySQL, MariaDB and SQLite. Replaced by `copier update`: do not edit."""
 
 from .errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
 from .http.pools import Reads, Writes

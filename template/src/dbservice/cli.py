@@ -1,4 +1,4 @@
-"""`python -m my_svc ...`: serve, migrate, revision, check-migrations. One line and exit code 1 for what a user can fix."""
+"""`python -m my_svc ...`: serve, migrate, revision, check-migrations. A user error is one line and exit code 1."""
 
 import argparse
 import asyncio
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def main(service: "Service", arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code: 0 done, 1 cannot (one sentence on standard error), 2 wrong usage."""
+    """Run one command and return its exit code: 0 success, 1 failure (one line on stderr), 2 usage error."""
     options = _parser(service).parse_args(arguments)
-    # the first process of a container hears only the signals that it asks for
+    # PID 1 of a container has no default signal handlers
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code: int = options.command(service, options)
@@ -51,13 +51,13 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
         epilog="Settings come from the environment.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="answer HTTP until SIGTERM")
+    serve = commands.add_parser("serve", help="serve HTTP until SIGTERM")
     serve.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on (PORT, 8000)")
     serve.set_defaults(command=_serve)
     migrate = commands.add_parser("migrate", help="bring the tables to the newest revision")
     migrate.add_argument(
-        "--to", metavar="REVISION", help="to this revision instead, back too; `base`: to no tables"
+        "--to", metavar="REVISION", help="upgrade or downgrade to this revision; `base`: to no tables"
     )
     migrate.set_defaults(command=_migrate)
     revision = commands.add_parser("revision", help="write the migration for what changed in tables.py")
@@ -84,15 +84,13 @@ def _serve(service: "Service", options: Any) -> int:
     settings = _settings()
     host, port = options.host or settings.host, options.port or settings.port
     _somebody_could_listen(host, port)
-    startup.wait_for_database(
-        service.backend(settings)
-    )  # here, where Ctrl-C can end it, and no thread waits on
+    startup.wait_for_database(service.backend(settings))  # in the main thread, so that Ctrl-C interrupts it
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run_server(service, settings, host, port))
 
 
 def _somebody_could_listen(host: str, port: int) -> None:
-    """Raise StartupError where uvicorn could not: it would say so later, and not in one line."""
+    """Raises StartupError if the address cannot be bound; uvicorn would report it later and in several lines."""
     try:
         for family, kind, number, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -101,10 +99,8 @@ def _somebody_could_listen(host: str, port: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
     except OSError as error:
-        words = (error.strerror or str(error)).lower()
-        raise StartupError(
-            f"Cannot listen on {host}, port {port}: {words}. HOST and PORT say where."
-        ) from None
+        reason = (error.strerror or str(error)).lower()
+        raise StartupError(f"Cannot listen on {host}, port {port}: {reason}. Change HOST or PORT.") from None
 
 
 async def _run_server(service: "Service", settings: Settings, host: str, port: int) -> int:
@@ -112,7 +108,7 @@ async def _run_server(service: "Service", settings: Settings, host: str, port: i
         service.app,
         host=host,
         port=port,
-        lifespan="off",  # started below: what stops the start is one line, not a traceback
+        lifespan="off",  # started below: a startup error is one line, not a traceback
         log_config=None,
         access_log=logs.access_log(settings),
         timeout_graceful_shutdown=round(service.limits.drain),
@@ -121,7 +117,7 @@ async def _run_server(service: "Service", settings: Settings, host: str, port: i
     async with service.running(settings) as running:
         server = _Server(config, running)
         gc.collect()
-        gc.freeze()  # what is here now stays: no later collection walks through it, which takes tens of milliseconds
+        gc.freeze()  # excludes imported modules from later collections, which saves tens of milliseconds each
         try:
             await server.serve()
         except SystemExit:  # uvicorn has logged why it cannot listen
@@ -130,7 +126,7 @@ async def _run_server(service: "Service", settings: Settings, host: str, port: i
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says that it is not ready before it stops."""
+    """uvicorn's server; reports not ready before it stops."""
 
     def __init__(self, config: uvicorn.Config, running: Any) -> None:
         super().__init__(config)
@@ -140,7 +136,7 @@ class _Server(uvicorn.Server):
         self._running.draining = True
         logger.info("stopping on %s", signal.Signals(sig).name)
         super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # uvicorn would raise it again at its end, before the pools are closed
+        self._captured_signals.clear()  # uvicorn would raise the signal again before the pools are closed
 
 
 def _migrate(service: "Service", options: Any) -> int:
@@ -155,7 +151,7 @@ def _run_migration(
     if migrations.head(service) is None:
         if service.tables.tables:
             raise StartupError(
-                'tables.py has tables and no revision makes them: run `make revision m="..."`.'
+                'tables.py has tables but no revision creates them: run `make revision m="..."`.'
             )
         print(f"{service.name} owns no tables: nothing to migrate.")
         return 0
@@ -164,7 +160,7 @@ def _run_migration(
     else:
         migrations.migrate_to(service, backend, revision, token=token)
     current = migrations.current(service, backend)
-    where = f"is at revision {current}" if current else f"holds no tables of {service.name} any more"
+    where = f"is at revision {current}" if current else f"has no tables of {service.name} any more"
     print(f"{backend.settings.target} {where}.")
     return 0
 
@@ -174,7 +170,7 @@ def _revision(service: "Service", options: Any) -> int:
     print(
         f"Wrote {path}: read it, then `make migrate`."
         if path
-        else "tables.py holds nothing new: no revision written."
+        else "tables.py has no changes: no revision written."
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""What the process says: every logger through one handler to stderr, as text or JSON, one record a line."""
+"""Logging: one handler for all loggers, to stderr, as text or JSON, one record per line."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 
 from .settings import Settings
 
-# Below a warning these write parameters down, and with them secrets. PyDAL calls itself by two names.
+# Below WARNING these log statement parameters, which may be secrets. PyDAL uses two logger names.
 QUIET = {"databases", "pydal", "pyDAL", "aiosqlite", "aiomysql", "asyncpg", "asyncio", "sqlalchemy"}
 QUIET |= {"multipart", "python_multipart"}  # the bytes of a form
 UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
@@ -20,7 +20,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure(settings: Settings) -> None:
-    """Send everything that is logged to stderr as the settings say; may be called again."""
+    """Configure logging as `settings` specify; may be called more than once."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     handler = Stderr()
     handler.setFormatter(Json() if settings.log_format == "json" else Text())
@@ -32,7 +32,7 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     for name in UVICORN:
         logger = logging.getLogger(name)
-        if logger.handlers:  # uvicorn's own command put them there
+        if logger.handlers:  # set by uvicorn's own command
             logger.handlers = []
             logger.propagate = True
         logger.setLevel(level)
@@ -40,19 +40,19 @@ def configure(settings: Settings) -> None:
 
 
 def access_log(settings: Settings) -> bool:
-    """Whether each request is worth a line; uvicorn takes it with `log_config=None`."""
+    """Whether requests are logged; uvicorn needs it as an option when it has `log_config=None`."""
     return settings.log_level in ("debug", "info")
 
 
 def redact_filter(record: logging.LogRecord) -> bool:
     if record.name == "uvicorn.access" and isinstance(record.args, tuple):
-        # a query may hold what only its sender should know
+        # a query string may contain secrets
         record.args = tuple(each.partition("?")[0] if isinstance(each, str) else each for each in record.args)
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] not in QUIET
 
 
 class Stderr(logging.StreamHandler[Any]):
-    """Looks `sys.stderr` up for every record: whoever replaces it later gets the lines."""
+    """Looks up `sys.stderr` for every record, because it may be replaced later."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -60,7 +60,7 @@ class Stderr(logging.StreamHandler[Any]):
 
 
 class Json(logging.Formatter):
-    """One object a line. What a record carries beside these keys follows them, under a name of its own."""
+    """One JSON object per line. Extra fields follow the fixed keys; a duplicate key gets a trailing underscore."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -79,7 +79,7 @@ class Json(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """For people. Only an exception takes more than a line: no text from outside can begin one."""
+    """Human-readable text. Control characters are escaped, so that a message cannot forge a line of the log."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value!r}" for name, value in extra(record).items())
@@ -95,7 +95,7 @@ def instant(record: logging.LogRecord) -> str:
 
 
 def extra(record: logging.LogRecord) -> dict[str, object]:
-    """What the caller gave as `extra`, as JSON can write it."""
+    """The `extra` fields of a record, as values that JSON can represent."""
     return {name: plain(value) for name, value in vars(record).items() if name not in RESERVED_ATTRIBUTES}
 
 

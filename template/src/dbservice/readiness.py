@@ -6,15 +6,13 @@ there, or leave a small pool with nothing to read with."""
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from . import migrations
 from .backends import Backend, ErrorKind
 from .errors import ServiceError
 from .reads import ReadPool
-
-if TYPE_CHECKING:
-    from .service import Service
+from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +27,17 @@ _SENTENCES = {
 _NO_ANSWER = "The database does not answer."
 
 
+class CheckedService(migrations.Owner, Protocol):
+    """What readiness must know of a service."""
+
+    def backend(self, settings: Settings) -> Backend:
+        """The backend for these settings."""
+
+
 class Readiness:
     """Checks what the start has checked: each server answers, is part of its cluster, and has the tables at `revision`."""
 
-    def __init__(self, service: "Service", backend: Backend, revision: str | None) -> None:
+    def __init__(self, service: CheckedService, backend: Backend, revision: str | None) -> None:
         settings = backend.settings
         self._servers = [_Server(service, backend, revision)]
         if settings.read_target != settings.target:
@@ -62,7 +67,7 @@ class Readiness:
 class _Server:
     """One server and the connection that asks it."""
 
-    def __init__(self, service: "Service", backend: Backend, revision: str | None) -> None:
+    def __init__(self, service: CheckedService, backend: Backend, revision: str | None) -> None:
         self._service, self._backend, self._revision = service, backend, revision
         self._pool: ReadPool | None = None
         self._closing: set[asyncio.Task[None]] = set()

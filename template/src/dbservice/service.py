@@ -1,4 +1,4 @@
-"""What the platform must know of a service, and the service while it runs."""
+"""The definition of a service, and its state while it runs."""
 
 import asyncio
 import os
@@ -26,9 +26,9 @@ from .writes import WritePool
 class Service:
     """A service: its name, the tables it owns, its routers. `app` is the ASGI application.
 
-    `tables` is the module with its table classes, or a MetaData. `root` is the folder that holds `migrations/`: if not
-    given, the folder above `src/` of that module. Raises ValueError for tables in several MetaDatas, and where nothing
-    says what `root` is."""
+    `tables` is the module with its table classes, or a MetaData. `root` is the folder that contains `migrations/`, by
+    default the parent of the module's `src/`. Raises ValueError for tables in several MetaDatas, and for a missing
+    `root` that has no default."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class Service:
         self.migrations = (root or _root_of(tables)) / "migrations"
 
     def backend(self, settings: Settings) -> Backend:
-        """The engine that the settings name, with this service's schema, name and limits."""
+        """The backend of `settings`, with this service's schema, name and limits."""
         return backend_for(settings, schema=self.schema, application=self.name, limits=self.limits)
 
     @cached_property
     def app(self) -> FastAPI:
-        """The ASGI application; it starts what it needs in its lifespan, unless a server has done so already."""
+        """The ASGI application; its lifespan starts the service, unless it is already running."""
 
         @asynccontextmanager
         async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -78,9 +78,9 @@ class Service:
 
     @asynccontextmanager
     async def running(self, settings: Settings) -> AsyncIterator["Running"]:
-        """The service, started: it waits for the database, checks the revision, opens both pools; and closes them.
+        """Run the service: wait for the database, check the revision, open both pools; close them at the end.
 
-        Raises StartupError with a sentence."""
+        Raises StartupError."""
         backend = self.backend(settings)
         await asyncio.to_thread(startup.wait_for_database, backend)
         revision = await asyncio.to_thread(startup.checked_revision, self, backend)
@@ -98,7 +98,7 @@ class Service:
 
 
 class Running:
-    """A started service: its engine, its pools, the revision it found, whether it is about to stop."""
+    """A running service: its backend, its pools, the database revision, whether it is draining."""
 
     def __init__(self, service: Service, backend: Backend, revision: str | None) -> None:
         self.service, self.backend, self.revision = service, backend, revision
@@ -116,7 +116,7 @@ class Running:
 
 
 def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:
-    """The MetaData of the table classes in a module, their own or imported."""
+    """The MetaData of the table classes in a module, defined there or imported."""
     if isinstance(tables, sa.MetaData):
         return tables
     classes = [
@@ -132,9 +132,9 @@ def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:
 
 def _root_of(tables: ModuleType | sa.MetaData) -> Path:
     if isinstance(tables, ModuleType) and tables.__file__:
-        return Path(tables.__file__).resolve().parents[2]  # of root/src/package/tables.py
+        return Path(tables.__file__).resolve().parents[2]  # root/src/package/tables.py
     if _metadata_of(tables).tables:
         raise ValueError(
-            "Write root=, the folder that holds migrations/: only a module of tables says where it is."
+            "Pass root=, the folder that contains migrations/: it has a default only if tables is a module."
         )
-    return Path(os.devnull)  # no folder: a service that owns nothing has no migrations
+    return Path(os.devnull)  # no folder: a service without tables has no migrations

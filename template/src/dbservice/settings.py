@@ -1,4 +1,4 @@
-"""The environment, read here and nowhere else: what is wrong or missing stops the start with one line."""
+"""Settings, read from environment variables only here; an invalid or missing one stops startup with a one-line error."""
 
 import ipaddress
 import os
@@ -23,14 +23,15 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-# With SQLite there is no server: what describes one is not even looked at.
+# Where the database is a file there is no server: its variables are ignored.
 SERVER = re.compile("(MIGRATE_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
 DEFAULTS = {"postgresql": ("localhost", 5432), "mysql": ("localhost", 3306), "sqlite": ("", 0)}
+FILES = {name for name, (host, _) in DEFAULTS.items() if not host}
 
-# What Kubernetes puts into X_PORT by itself, in every pod beside a Service named "x".
+# Kubernetes sets X_PORT to such a URL in every pod of a namespace with a Service named "x".
 LINK = re.compile("(tcp|udp|sctp)://")
 
-# What people write elsewhere, as a value and as the end of a variable's name.
+# Values and name suffixes that other tools use, for hints in error messages.
 VALUES = {"postgres": "postgresql", "mariadb": "mysql", "galera": "mysql", "sqlite3": "sqlite"}
 VALUES |= {"verify-ca": "verify-full", "prefer": "require", "warn": "warning", "critical": "error"}
 NAMES = {"PASSWORD": "PASS", "PWD": "PASS", "USERNAME": "USER", "HOSTNAME": "HOST", "SERVER": "HOST"}
@@ -38,11 +39,11 @@ NAMES |= {"DATABASE": "NAME", "ENGINE": "TYPE", "POOL": "POOL_SIZE", "RETRIES": 
 
 
 class SettingsError(Exception):
-    """One line: each wrong variable, what it holds (never a secret) and what is allowed."""
+    """A one-line message: each invalid variable, its value (never a secret) and what is allowed."""
 
 
 def available_cpus(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The cores this process may use: in a container its limit, not the machine's."""
+    """The number of CPU cores this process may use, with the CPU limit of its container."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         quota, period = map(int, limit.read_text().split())
@@ -60,7 +61,7 @@ def _text(value: str) -> str:
 def _host(value: str) -> str:
     try:
         return value if re.fullmatch(r"[\w.-]+", value) else str(ipaddress.IPv6Address(value))
-    except ValueError:  # its own text repeats the value, and that may be a URL with a password
+    except ValueError:  # its message contains the value, which may be a URL with a password
         raise ValueError("it is neither") from None
 
 
@@ -75,7 +76,7 @@ LogFormat = Annotated[Literal["text", "json"], BeforeValidator(str.lower)]
 
 
 class Settings(BaseSettings):
-    """Each attribute is the variable of its name; the description is what every message says is allowed."""
+    """Each attribute is read from the variable of the same name in upper case. Error messages quote `description`."""
 
     model_config = SettingsConfigDict(
         frozen=True, alias_generator=str.upper, hide_input_in_errors=True, validate_default=False
@@ -110,14 +111,14 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """What `environ` (the process's own, if not given) holds, or a SettingsError."""
+        """The settings in `environ`, by default `os.environ`. Raises SettingsError."""
         values, wrong = _read(os.environ if environ is None else environ)
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
             for each in error.errors():
                 name = str(each["loc"][0]).upper()  # a default is located by its attribute
-                if each["type"] != "default_factory_not_called":  # that one waits for the wrong one
+                if each["type"] != "default_factory_not_called":  # it follows from another error
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
         if wrong:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
@@ -131,14 +132,14 @@ class Settings(BaseSettings):
         *_: object,
         **__: object,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # load() hands everything in: no .env file, nothing read a second time
+        return (init_settings,)  # load() passes all values: no .env file, nothing read twice
 
     @field_validator("db_name")
     @classmethod
     def _name(cls, value: str, info: ValidationInfo) -> str:
         if "://" in value:
             raise ValueError("it is a URL")
-        if info.data.get("db_type") != "sqlite":
+        if info.data.get("db_type") not in FILES:
             return value
         if value.startswith((":memory:", "file:")):
             raise ValueError("in memory each connection would have an empty database of its own")
@@ -155,7 +156,7 @@ class Settings(BaseSettings):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
         except ssl.SSLError:
-            raise ValueError("it holds no certificate") from None
+            raise ValueError("it contains no certificate") from None
         except OSError as error:
             raise ValueError(f"it cannot be read: {error.strerror}") from None
         return value.absolute()
@@ -167,27 +168,27 @@ class Settings(BaseSettings):
         if user and not value:
             raise PydanticCustomError("missing", "")
         if value and not user:
-            raise ValueError("without MIGRATE_DB_USER it opens nothing")
+            raise ValueError("MIGRATE_DB_USER is not set")
         return value
 
     @property
     def target(self) -> str:
-        """The database in one line for messages: without a password, and not for connecting."""
+        """The URL of the database without its password, for messages only."""
         return self._target(self.db_host, self.db_port)
 
     @property
     def read_target(self) -> str:
-        """The same for the server that reads go to."""
+        """The same for the server that reads use."""
         return self._target(self.db_read_host, self.db_read_port)
 
     def _target(self, host: str, port: int) -> str:
-        if self.db_type == "sqlite":
-            return f"sqlite:///{self.db_name}"
+        if not host:
+            return f"{self.db_type}:///{self.db_name}"
         host = f"[{host}]" if ":" in host else host
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
     def for_migration(self) -> Self:
-        """The same database, as the account that may change the schema where one is given."""
+        """The settings with the account in `migrate_db_user`, if it is set."""
         if not self.migrate_db_user:
             return self
         return self.model_copy(update={"db_user": self.migrate_db_user, "db_pass": self.migrate_db_pass})
@@ -198,13 +199,13 @@ SECRETS = {name for name in VARIABLES if name.endswith("_PASS")}
 
 
 def _read(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Every variable that is set and not empty, and a sentence for each that cannot even be read."""
-    sqlite = environ.get("DB_TYPE", "").lower() == "sqlite"
-    ignored = {name for name in VARIABLES if sqlite and SERVER.fullmatch(name)}
+    """The values of all non-empty variables, and an error message for each that cannot be read."""
+    file = environ.get("DB_TYPE", "").lower() in FILES
+    ignored = {name for name in VARIABLES if file and SERVER.fullmatch(name)}
     for place in ("DB_READ", "CACHE"):
         if LINK.match(environ.get(f"{place}_PORT", "")) and not environ.get(f"{place}_HOST"):
-            ignored.add(f"{place}_PORT")  # nobody asked for it: there just is a Service of that name
-    values = {"DB_USER": "", "DB_PASS": ""} if sqlite else {}
+            ignored.add(f"{place}_PORT")  # set by Kubernetes, not by the user
+    values = {"DB_USER": "", "DB_PASS": ""} if file else {}
     wrong: dict[str, str] = {}
     for name in (name for name in VARIABLES if name not in ignored):
         value = environ.get(name, "")
@@ -223,17 +224,17 @@ def _read(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _secret(name: str, value: str, file: str) -> str:
-    """A secret from its variable or its file; no message holds any of it."""
+    """A secret from its variable or its file. Raises ValueError, without any part of the secret."""
     if value and file:
         raise ValueError(f"{name} and {name}_FILE are both set: allowed is one of the two")
     allowed = "allowed is a readable file that holds the password, in UTF-8"
     try:
         if not file:
-            value.encode()  # a byte that is not UTF-8 fails here and not in a driver
+            value.encode()  # bytes that are not UTF-8 fail here and not in a driver
             return value
         value = re.sub(r"\r?\n\Z", "", Path(file).read_bytes().decode())
     except OSError as error:
-        # Somebody may have put the password itself here: only what is plainly a path is shown.
+        # The value may be the password itself by mistake: only an obvious path is shown.
         shown = repr(file) if file.startswith(("/", "./", "../")) else "a file"
         raise ValueError(f"{name}_FILE names {shown}, {error.strerror}: {allowed}") from None
     except UnicodeError:
@@ -244,7 +245,7 @@ def _secret(name: str, value: str, file: str) -> str:
 
 
 def _meant(name: str) -> str | None:
-    """The variable that somebody who wrote `name` had in mind, if there is one."""
+    """The variable that `name` probably misspells, or None."""
     found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|DB_|CACHE_)(.+?)(_FILE)?", name)
     if not found:
         return None
@@ -267,6 +268,6 @@ def _sentence(name: str, value: str, error: ErrorDetails) -> str:
     shown = repr(value[:100])
     if name in SECRETS:
         shown = "a value not shown"
-    elif "@" in value or ("://" in value and not LINK.match(value)):  # a whole URL has a password in it
+    elif "@" in value or ("://" in value and not LINK.match(value)):  # a URL may contain a password
         shown = "a value not shown, for its @ or ://"
     return f"{name} holds {shown}: allowed is {allowed}" + f" ({why})" * bool(why)

@@ -158,9 +158,7 @@ SAME_KINDS = [("String(20)", "Text()"), ("Text()", "String(30)"), ("Integer()", 
 
 
 @pytest.mark.parametrize("types", SAME_KINDS, ids=" to ".join)
-def test_a_column_of_the_same_kind_keeps_what_it_holds(
-    cli_service: CliService, types: tuple[str, str]
-) -> None:
+def test_a_column_of_the_same_kind_keeps_its_values(cli_service: CliService, types: tuple[str, str]) -> None:
     cli_service.tables(f'class A(Table, name="a"): b = Column({types[0]}, nullable=False)')
     cli_service.revision("first")
     cli_service.upgrade()

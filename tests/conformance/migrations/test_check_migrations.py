@@ -1,4 +1,4 @@
-"""What `check-migrations` sees."""
+"""The differences that `check-migrations` reports."""
 
 import re
 
@@ -19,7 +19,7 @@ def typed(shift: int) -> str:
     return f'class Values(Table, name="values"): {columns}\n'
 
 
-def test_a_column_of_another_type_is_seen(cli_service: CliService) -> None:
+def test_a_column_of_another_type_is_reported(cli_service: CliService) -> None:
     with connected(cli_service) as connection:
         cli_service.tables(typed(0)).tables.create_all(connection)
         connection.commit()
@@ -35,7 +35,7 @@ def test_a_column_of_another_type_is_seen(cli_service: CliService) -> None:
     assert missed == ([same, same] if cli_service.database.type == "mysql" else [])
 
 
-def test_the_order_of_enum_values_means_nothing(cli_service: CliService) -> None:
+def test_the_order_of_enum_values_is_ignored(cli_service: CliService) -> None:
     cli_service.tables(BEFORE)
     cli_service.revision()
     cli_service.tables(BEFORE.replace('Enum("a", "b")', 'Enum("b", "a")'))

@@ -97,7 +97,7 @@ def shape(cli_service: CliService) -> Any:
 # --- seen
 
 
-def test_all_of_them_in_one_table_are_stable(cli_service: CliService) -> None:
+def test_all_constraints_in_one_table_are_stable(cli_service: CliService) -> None:
     """The revision makes what create_all makes, needs no second one, and goes down and up again."""
     created(cli_service, meetings(*EVERYTHING))
     assert cli_service.differences() == []
@@ -113,7 +113,7 @@ def test_all_of_them_in_one_table_are_stable(cli_service: CliService) -> None:
     assert "schema=" not in text
 
 
-def test_what_the_database_lacks_and_what_it_has_too_much_is_seen(cli_service: CliService) -> None:
+def test_missing_and_additional_constraints_are_reported(cli_service: CliService) -> None:
     """Any one of all of them is missing in the database, or in tables.py."""
     for item in EVERYTHING:
         most = meetings(*(other for other in EVERYTHING if other != item))
@@ -133,7 +133,7 @@ def operations(cli_service: CliService) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_they_come_and_go_by_revisions(cli_service: CliService, kind: str) -> None:
+def test_revisions_add_and_drop_constraints(cli_service: CliService, kind: str) -> None:
     cli_service.tables(meetings())
     cli_service.revision("first")
     cli_service.upgrade()
@@ -174,7 +174,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_is_otherwise_is_seen(cli_service: CliService, name: str) -> None:
+def test_different_constraints_are_reported(cli_service: CliService, name: str) -> None:
     before, after = CHANGES[name]
     cli_service.tables(meetings(before))
     cli_service.revision("first")
@@ -217,7 +217,7 @@ def times(cli_service: CliService) -> dict[str, Any]:
     return dict.fromkeys(("created_at", "updated_at"), column_type.from_json("2024-01-31T13:45:00Z"))
 
 
-def test_checks_hold_what_they_say(cli_service: CliService) -> None:
+def test_check_constraints_are_enforced(cli_service: CliService) -> None:
     cli_service.tables(meetings(*CHECKS))
     cli_service.revision("first")
     cli_service.upgrade()
@@ -246,7 +246,7 @@ def test_checks_hold_what_they_say(cli_service: CliService) -> None:
 
 
 @pytest.mark.parametrize("kind", ["index", "unique"])
-def test_a_foreign_key_s_index_may_become_another(cli_service: CliService, kind: str) -> None:
+def test_the_index_of_a_foreign_key_may_be_replaced(cli_service: CliService, kind: str) -> None:
     """MySQL needs an index for each foreign key and refuses to drop the last one."""
     column = 'Column(BigInteger(), ForeignKey("rooms.id"){})'
     states = [
@@ -276,7 +276,7 @@ def test_a_foreign_key_s_index_may_become_another(cli_service: CliService, kind:
 REFERENCE = 'ForeignKeyConstraint(["starts", "host"], ["rooms.number", "rooms.kind"])'
 
 
-def test_a_key_that_a_foreign_key_refers_to_comes_first_and_goes_last(cli_service: CliService) -> None:
+def test_a_referenced_key_is_created_first_and_dropped_last(cli_service: CliService) -> None:
     before = meetings().replace('Column(Enum("small", "large"), default="small")', "Column(String(20))")
     # a table that exists and a new one come to refer to a new key of a table that exists
     visits = f"""
@@ -331,7 +331,7 @@ def test_what_cannot_be_compared_is_refused(cli_service: CliService, item: str, 
         cli_service.revision()
 
 
-def test_another_primary_key_is_seen_and_refused(cli_service: CliService) -> None:
+def test_another_primary_key_is_reported_and_refused(cli_service: CliService) -> None:
     key = "class Seats(BareTable, name='seats', metadata=Table.__metadata__): a = Column(Integer(), primary_key=True); b = Column(Integer(){})"
     cli_service.tables(key.format(""))
     cli_service.revision("first")

@@ -1,4 +1,4 @@
-"""A migration that fails ends in one sentence, and leaves what it can take back."""
+"""A migration that fails reports one sentence, and is rolled back where the engine can."""
 
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +84,7 @@ def downgrade() -> None:
     ],
     ids=["null", "enum"],
 )
-def test_rows_that_stand_against_a_change_are_one_sentence(
+def test_rows_that_violate_a_change_are_one_sentence(
     cli_service: CliService, change: tuple[str, str]
 ) -> None:
     cli_service.tables(BEFORE)

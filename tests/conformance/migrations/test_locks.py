@@ -34,7 +34,7 @@ def test_two_migrations_at_once_take_turns(cli_service: CliService, caplog: pyte
     assert cli_service.differences() == []
 
 
-def test_two_processes_at_once_both_end_well(cli_service: CliService) -> None:
+def test_two_processes_at_once_both_succeed(cli_service: CliService) -> None:
     cli_service.use(metadata)
     cli_service.revision()
     both = [cli_service.start("migrate") for _ in range(2)]
@@ -65,7 +65,7 @@ def test_another_service_does_not_wait(cli_service: CliService) -> None:
         migrations.upgrade(cli_service.service, cli_service.service.backend(impatient))
 
 
-def test_a_timeout_inside_a_migration_is_not_the_lock_s(
+def test_a_timeout_inside_a_migration_is_no_lock_timeout(
     cli_service: CliService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli_service.tables(ONE)
@@ -80,7 +80,7 @@ def test_a_timeout_inside_a_migration_is_not_the_lock_s(
 
 
 @pytest.mark.engines("postgresql")
-def test_a_table_in_use_does_not_make_everybody_wait(cli_service: CliService) -> None:
+def test_a_table_in_use_does_not_block_other_sessions(cli_service: CliService) -> None:
     cli_service.tables(BEFORE)
     cli_service.revision()
     cli_service.upgrade()

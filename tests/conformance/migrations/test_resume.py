@@ -15,7 +15,7 @@ from .live_tables import BEFORE, change_things, clear, connected, fill, names, t
 @pytest.mark.parametrize(
     "way", ["an enum loses a value", "a unique after a new column", "a dropped column before"]
 )
-def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: CliService, way: str) -> None:
+def test_a_failed_revision_resumes_after_its_cause_is_fixed(cli_service: CliService, way: str) -> None:
     change, mend = {
         "an enum loses a value": (('Enum("a", "b")', 'Enum("a")'), "UPDATE users SET {order} = 'a'"),
         "a unique after a new column": (
@@ -44,7 +44,7 @@ def test_a_revision_that_failed_goes_on_when_the_cause_is_mended(cli_service: Cl
             after + 'class Archive(Table, name="archive"): x = Column(Integer(), nullable=True)\n'
         ).replace(
             "title = Column(String(20), nullable=False, index=True",
-            '"title", String(20), nullable=False, unique=True',
+            "title = Column(String(20), nullable=False, unique=True",
         )
     cli_service.tables(before)
     cli_service.revision("first")
@@ -159,7 +159,7 @@ def test_a_half_done_revision_whose_file_is_gone_is_named(
 
 @pytest.mark.engines("mysql", "mariadb")
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_migration_that_is_killed_goes_on(
+def test_a_killed_migration_resumes(
     cli_service: CliService, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before or after a statement of which nobody can say whether it was done."""
@@ -167,7 +167,7 @@ def test_a_migration_that_is_killed_goes_on(
     cli_service.revision("first")
     engine = cli_service.backend
     made = engine.migrations.engine()
-    monkeypatch.setattr(engine, "sqlalchemy", lambda: made)
+    monkeypatch.setattr(engine.migrations, "engine", lambda: made)
 
     def kill(connection: sa.Connection, cursor: Any, statement: str, *_: Any) -> None:
         if "INDEX `ix_posts_title`" in statement:

@@ -1,4 +1,4 @@
-"""What the version table says, at the start of the service and to `migrate`."""
+"""The version table, at startup and in `migrate`."""
 
 import re
 import secrets
@@ -31,7 +31,7 @@ def test_only_a_missing_version_table_means_that_there_are_no_tables(cli_service
 
 
 @pytest.mark.engines("postgresql", "mysql", "mariadb")
-def test_an_account_that_may_not_read_the_version_table_is_told_so(
+def test_an_account_that_may_not_read_the_version_table_is_reported(
     cli_service: CliService, request: pytest.FixtureRequest
 ) -> None:
     cli_service.tables(ONE)

@@ -1,4 +1,4 @@
-"""Everything that differs between engines: one folder each, behind `interface.Backend`."""
+"""The engines: one folder each, which implements `interface.Backend`."""
 
 from ..limits import Limits
 from ..settings import Settings
@@ -20,5 +20,5 @@ def backend_for(
     application: str = "dbservice",
     limits: Limits | None = None,
 ) -> Backend:
-    """The backend that the settings name, ready to hand out URLs and options for the three libraries."""
+    """The backend of `settings.db_type`."""
     return BACKENDS[settings.db_type](settings, schema=schema, application=application, limits=limits)

@@ -1,6 +1,6 @@
-"""What a backend must provide: how the three libraries connect, how values travel, what its errors mean, how it migrates.
+"""The interface of a backend: connections for the three libraries, encoding of values, error classes, migrations.
 
-Nothing outside this folder asks which engine it is."""
+Code outside this folder does not depend on the engine."""
 
 import enum
 import time
@@ -19,7 +19,7 @@ Convert = Callable[[Any], Any]
 
 
 class ErrorKind(enum.Enum):
-    """What a driver's exception means."""
+    """The class of a driver's exception."""
 
     DUPLICATE = "unique constraint violated"
     REFERENCE = "foreign-key constraint violated"
@@ -42,11 +42,11 @@ class ErrorKind(enum.Enum):
 WORTH_WAITING_FOR = frozenset(
     {ErrorKind.STARTING, ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER, ErrorKind.NO_SLOTS}
 )
-"""What a later attempt to connect may not meet any more."""
+"""Errors for which connecting is worth a retry."""
 
 
 class Codec(ABC):
-    """How values of our column types are declared, sent and read on one engine."""
+    """How the column types are declared, encoded and decoded on one engine."""
 
     @abstractmethod
     def column_type(self, column: ColumnType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
@@ -54,26 +54,26 @@ class Codec(ABC):
 
     @abstractmethod
     def to_driver(self, column: ColumnType) -> Convert | None:
-        """What makes a Python value, already checked, the driver's; None where nothing is to be done."""
+        """The function that encodes a checked Python value for the driver; None if it needs no encoding."""
 
     @abstractmethod
     def from_driver(self, column: ColumnType) -> Convert | None:
-        """What makes the driver's value, never NULL, the Python value; None where it is one already."""
+        """The function that decodes the driver's value, never NULL; None if it needs no decoding."""
 
     def from_sync_driver(self, column: ColumnType) -> Convert | None:
-        """The same for the driver PyDAL uses."""
+        """The same for the synchronous driver, which PyDAL uses."""
         return self.from_driver(column)
 
     @abstractmethod
     def literal(self, column: ColumnType, value: Any) -> str:
-        """`value`, already checked, as an SQL literal: for PyDAL, which sends nothing else, and for DEFAULT."""
+        """A checked value as an SQL literal, for PyDAL, which uses no parameters, and for DEFAULT."""
 
     def default(self, column: ColumnType, value: Any) -> str:
         """`value` as the SQL of a DEFAULT."""
         return self.literal(column, value)
 
     def computed(self, column: ColumnType, sql: str) -> str:
-        """The whole number that `sql` computes, for an UPDATE of `column`, as SQL that fails where it does not fit."""
+        """`sql`, an integer expression in an UPDATE of `column`, as SQL that fails on overflow."""
         return sql
 
 
@@ -98,7 +98,7 @@ class Lock(ABC):
 
 
 class Migrations(ABC):
-    """What migrations need from one engine."""
+    """The parts of migrations that depend on the engine."""
 
     drivername: ClassVar[str]
     """SQLAlchemy's name of the engine and driver."""
@@ -107,7 +107,7 @@ class Migrations(ABC):
         self.backend = backend
 
     def engine(self) -> sa.Engine:
-        """SQLAlchemy's engine for migrations: no pool, no time limit on a statement."""
+        """SQLAlchemy's engine for migrations: no pool, no statement timeout."""
         return sa.create_engine(
             f"{self.drivername}://",
             creator=lambda: self.backend.connect(autocommit=False),
@@ -142,15 +142,15 @@ class Migrations(ABC):
 
 
 class Backend(ABC):
-    """One engine, one set of settings. Methods that connect raise the driver's own exceptions; `classify_error` reads them."""
+    """One engine with its settings. Methods that connect raise the driver's exceptions, for `classify_error`."""
 
     name: ClassVar[str]
     adapter: ClassVar[str]
-    """The scheme under which PyDAL finds our adapter."""
+    """The URI scheme of our PyDAL adapter."""
     begin = "BEGIN"
-    """What opens a unit of work."""
+    """The statement that begins a transaction."""
     pipeline_begin = False
-    """Whether `begin` can travel in front of the first statement, in the same round trip."""
+    """Whether `begin` can be sent with the first statement, in one round trip."""
     codec: ClassVar[Codec]
     migrations: Migrations
     health_statement: ClassVar[str] = "SELECT 1"
@@ -160,7 +160,7 @@ class Backend(ABC):
         ErrorKind.NO_SLOTS: "the server has no free connection for {account} ({words}): lower DB_POOL_SIZE, or raise the"
         " connection limit of the server or the account",
     }
-    """What to tell an operator, where the driver's own words are not enough."""
+    """Error messages for an operator, where the driver's message is not enough."""
 
     def __init__(
         self,
@@ -177,72 +177,71 @@ class Backend(ABC):
 
     @abstractmethod
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
-        """A DB-API connection with its session set up (strict, UTC, READ COMMITTED). `statement_timeout` in seconds."""
+        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds."""
 
     def connect_error(self, error: Exception) -> Exception:
-        """What `connect` raised, with the server's own code where the driver leaves that out. May ask the server again,
-        and blocks meanwhile."""
+        """The exception of `connect`, with the server's error code if the driver omits it. May connect again, and blocks."""
         return error
 
     def interrupt(self, connection: Any) -> None:  # noqa: B027
-        """End what another thread waits for on its connection."""
+        """Cancel the statement that another thread runs on `connection`."""
 
     @property
     def writers(self) -> int:
-        """How many threads write, of the `DB_POOL_SIZE` connections."""
+        """The number of write threads, each with one of the `DB_POOL_SIZE` connections."""
         return self.settings.db_pool_size // 2
 
     @property
     def readers(self) -> int:
-        """How many connections read: those that no thread writes with."""
+        """The number of read connections: the rest of `DB_POOL_SIZE`."""
         return self.settings.db_pool_size - self.writers
 
     # --- reads: the asynchronous driver under `databases`
 
     @abstractmethod
     def read_url(self) -> str:
-        """The URL `databases` understands."""
+        """The URL for `databases`."""
 
     @abstractmethod
     def read_options(self) -> dict[str, Any]:
-        """The keyword options of `databases` (options in its URL are ignored where unknown)."""
+        """The keyword options for `databases` (which ignores unknown options in a URL)."""
 
     @abstractmethod
     def dialect(self) -> sa.Dialect:
-        """SQLAlchemy's dialect that reads are compiled with."""
+        """The SQLAlchemy dialect for compiling reads."""
 
     @abstractmethod
     async def init_connection(self, raw: Any) -> None:
-        """Set up the session of a new read connection, the driver's own `raw`."""
+        """Set up the session of a new read connection; `raw` is the driver's connection."""
 
     @abstractmethod
     async def fetch(
         self, raw: Any, sql: str, arguments: Sequence[Any], limit: float
     ) -> Sequence[Sequence[Any]]:
-        """Run one compiled statement on the driver's connection; its rows, as the driver gives them. Raises TimeoutError
-        after `limit` seconds."""
+        """Run one compiled statement on the driver's connection and return the rows undecoded. Raises TimeoutError after
+        `limit` seconds."""
 
     @abstractmethod
     async def terminate(self, raw: Any) -> None:
-        """Make sure that nobody uses the driver's connection again, and that the server ends what it does for it."""
+        """Close the driver's connection and cancel its statement in the server."""
 
     def check_health(self, answer: Any) -> None:  # noqa: B027
-        """Raise the driver's exception if the answer to `health_statement` means that the node takes no work."""
+        """Raises the driver's exception if the result of `health_statement` means that the node is not ready."""
 
     @property
     def schema_statement(self) -> str:
-        """SQL whose answer `describe_schema` reads; empty where nothing but the table itself can be missing."""
+        """The SQL whose result `describe_schema` takes; empty if only the table itself can be missing."""
         return ""
 
     def describe_schema(self, answer: Any) -> str:
-        """Why the account sees no table of the schema, in a sentence; empty when there just is none."""
+        """Why the account has no access to the tables of the schema, in one sentence; empty if there are none."""
         return ""
 
     # --- errors
 
     def explain(self, error: BaseException) -> str:
-        """Why the database cannot be used, in one sentence for the operator, with what to do where that is known. No
-        driver puts a password into its errors."""
+        """One sentence for the operator: why the database is unavailable and, if known, what to do. Drivers put no password
+        into their errors."""
         settings = self.settings
         sentence = self.advice.get(self.classify_error(error), "{words}").format(
             words=_words(error),
@@ -255,17 +254,25 @@ class Backend(ABC):
     @staticmethod
     @abstractmethod
     def classify_error(error: BaseException) -> ErrorKind:
-        """What a driver's exception means."""
+        """The class of a driver's exception."""
+
+    string_quotes: ClassVar[str] = "'"
+    """The quotation marks of a string in SQL."""
+
+    @staticmethod
+    @abstractmethod
+    def error_details(error: BaseException) -> tuple[str, str]:
+        """The server's code for `error`, empty where it has none, and its message alone: without details, hints, context."""
 
     @staticmethod
     @abstractmethod
     def constraint_name(error: BaseException) -> str:
-        """The name of the constraint or column that `error` (a conflict) speaks of; empty when it does not say."""
+        """The name of the constraint or column in `error`, a constraint violation; empty if it has none."""
 
 
 def _words(error: BaseException) -> str:
-    """The text of a driver's exception, in one line."""
+    """The message of a driver's exception, in one line."""
     text = str(error.args[-1]) if error.args else type(error).__name__
-    if isinstance(error.__cause__, OSError):  # aiomysql leaves out why it cannot connect
+    if isinstance(error.__cause__, OSError):  # aiomysql omits the reason why it cannot connect
         text = f"{text} ({error.__cause__})"
     return " ".join(text.split()).rstrip(".")

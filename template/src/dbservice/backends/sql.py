@@ -9,12 +9,12 @@ from sqlalchemy.sql.compiler import IdentifierPreparer
 
 from ..settings import Settings
 
-# Every name is quoted: SQLAlchemy's lists of reserved words are incomplete, and an engine's next version reserves more.
+# Quotes every identifier: SQLAlchemy's lists of reserved words are incomplete, and new versions reserve more words.
 IdentifierPreparer.illegal_initial_characters = set(string.printable)
 
 
 class ExactLike:
-    """Mixed into SQLAlchemy's compiler: without `escape=`, LIKE takes a backslash for a backslash, as SQLite does."""
+    """Mixin for SQLAlchemy's compilers: without `escape=`, LIKE has no escape character, as on SQLite."""
 
     no_escape = " ESCAPE ''"
 
@@ -30,17 +30,17 @@ class ExactLike:
 
 
 def read_url(scheme: str, settings: Settings, password: str) -> str:
-    """The URL of the server that reads go to, any character quoted."""
+    """The URL of the server for reads, percent-encoded."""
     host = f"[{settings.db_read_host}]" if ":" in settings.db_read_host else settings.db_read_host
     account = f"{quote(settings.db_user, safe='')}:{quote(password, safe='')}"
     return f"{scheme}://{account}@{host}:{settings.db_read_port}/{quote(settings.db_name, safe='')}"
 
 
 def quoted(text: str) -> str:
-    """A string literal for a session without backslash escapes; every engine's sessions here are."""
+    """A string literal for sessions without backslash escapes, which all sessions here are."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def escape_colons(text: str) -> str:
-    """SQL as `sa.text` takes it: a colon before a word is no parameter."""
+    """SQL for `sa.text`, with colons escaped so that none begins a parameter."""
     return re.sub(r"(?<![:\w\\]):(?=\w)", r"\\:", text)

@@ -1,16 +1,22 @@
 """Around the whole application: HEAD, plain-text refusals of the framework, unhandled exceptions."""
 
 import logging
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..redaction import log_fields, redacted_exception
 from .problems import problem_response
 
 logger = logging.getLogger("dbservice.http")
 
+error_hooks: list[Callable[[Exception], None]] = []
+"""Called with every unhandled exception, as it is: for tests, which show it to the developer."""
+
 
 class ErrorMiddleware:
-    """HEAD is GET without the body; a 413 in plain text becomes a problem; an exception is logged without its words."""
+    """HEAD is GET without the body; a 413 in plain text becomes a problem; an unhandled exception is logged without the
+    values in its text."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -22,6 +28,7 @@ class ErrorMiddleware:
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         replaced = complete = False
         failure: BaseException | None = None
+        fields: dict[str, str] = {}
 
         async def sent(message: Message) -> None:
             nonlocal replaced, complete
@@ -40,23 +47,15 @@ class ErrorMiddleware:
         try:
             await self.app(inner, receive, sent)
         except Exception as error:
-            failure = redacted_exception(error)
+            for hook in error_hooks:
+                hook(error)
+            failure, fields = redacted_exception(error), log_fields(error)
         if "route" in inner:
             scope["route"] = inner["route"]
         if failure and complete:  # the client has its 500 by now
             route = getattr(scope.get("route"), "path", "?")
-            logger.error("%s %s failed", scope["method"], route, exc_info=failure)
+            logger.error("%s %s failed", scope["method"], route, exc_info=failure, extra=fields)
         elif failure:  # half an answer: only the server can end the connection, and it logs this
+            for name, value in fields.items():
+                failure.add_note(f"{name}: {value}")
             raise failure
-
-
-def redacted_exception(error: BaseException, depth: int = 8) -> BaseException:
-    """An exception of the same name, place and causes, without its words: they may hold values, and those secrets."""
-    kind = type(error)
-    about = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    copy: BaseException = type(kind.__name__, (Exception,), about)()
-    if depth:
-        copy.__cause__ = error.__cause__ and redacted_exception(error.__cause__, depth - 1)
-        copy.__context__ = error.__context__ and redacted_exception(error.__context__, depth - 1)
-    copy.__suppress_context__ = error.__suppress_context__
-    return copy.with_traceback(error.__traceback__)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, GetJsonSchemaHandler, create_model
 from pydantic_core import core_schema
 
 from ..schema import Page, Row
+from ..schema.rows import register_row_schemas
 from ..types import INT64
 from .encoding import to_builtins
 from .locations import Location
@@ -131,3 +132,6 @@ _PROBLEM = {
         },
     },
 }
+
+
+register_row_schemas(row_core_schema, row_json_schema)

@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): one sentence for people, fields and reasons for programs."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
+from ..redaction import describe, log_fields
 from .encoding import encode
+
+logger = logging.getLogger("dbservice.http")
 
 DETAILS = {
     404: "There is nothing at this path.",
@@ -64,6 +68,12 @@ def install(app: FastAPI) -> None:
     async def service_error(request: Request, error: ServiceError) -> Response:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         status, title = _status_of(error)
+        if status >= 500 and error.__cause__ is not None:
+            path = getattr(request.scope.get("route"), "path", "?")
+            cause = describe(error.__cause__)
+            logger.warning(
+                "%s %s: %s %s", request.method, path, error.detail, cause, extra=log_fields(error.__cause__)
+            )
         detail = f"{error.detail}." if isinstance(error, BadValue) else error.detail
         return problem_response(status, detail, title=title, errors=error.errors, headers=headers)
 

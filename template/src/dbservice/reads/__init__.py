@@ -1,4 +1,4 @@
-"""The read path: what is asked (`query`), whether every engine answers it alike (`portability`), and the pool that asks."""
+"""The read path: queries, the check that every engine computes them alike (`portability`), and the connection pool."""
 
 from .pool import ReadPool
 from .query import Query, Rows, Statement, query

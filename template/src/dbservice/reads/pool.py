@@ -1,9 +1,9 @@
-"""The read pool: compiled statements, run on a bounded set of held `databases` connections.
+"""The read pool: runs compiled statements on a fixed number of open `databases` connections.
 
-Each slot holds one `databases` connection open, so a read costs neither a checkout nor a reset. Readers wait first come,
-first served. The slot of a connection that was cancelled, timed out or lost is released when that connection is closed:
-no slot is ever lost, and the server never has more connections than slots. `transaction()` and `iterate()` of `databases`
-are never used: they leak."""
+Each slot keeps one `databases` connection open, so a read costs neither a connect nor a reset. Slots are acquired in FIFO
+order. After a cancellation, a timeout or a lost connection, a slot is released when its connection is closed: no slot is
+lost, and the server never has more connections than slots. `transaction()` and `iterate()` of `databases` are not used:
+they leak connections."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ from databases import Database
 
 from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, NotFound, Unavailable
+from ..redaction import describe, remember_statement
 from ..schema import Page, Row
 from .portability import check_row_count
 from .query import Query
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Slot:
-    """One place in the pool: a `databases` connection, entered, or none yet."""
+    """A slot of the pool: an open `databases` connection, or none yet."""
 
     def __init__(self) -> None:
         self.connection: Any = None
@@ -36,7 +37,7 @@ class _Slot:
 
 
 class ReadPool:
-    """Runs queries, at most `settings.reads` at a time. Used by routes as `reads: Reads`."""
+    """Runs queries, at most `backend.readers` at a time. Routes get it as `reads: Reads`."""
 
     def __init__(self, backend: Backend, *, size: int | None = None) -> None:
         self.backend = backend
@@ -47,7 +48,7 @@ class ReadPool:
         self._renewing: set[asyncio.Future[None]] = set()
 
     async def start(self) -> None:
-        """Make the pool usable and prove it with one connection. Raises the driver's exception; may be called again."""
+        """Start the pool and check one connection. Raises the driver's exception; may be called again."""
         await self._database.connect()
         slot = self._free[-1]
         try:
@@ -61,24 +62,24 @@ class ReadPool:
             raise
 
     async def stop(self) -> None:
-        """Let the reads that run come to their end, then close every connection."""
+        """Wait for running reads, then close every connection."""
         limits = self.backend.limits
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limits.statement + limits.connect):
                 for _ in range(self.size):
                     slot = self._free.pop() if self._free else await self._acquire(None)
                     await self._close(slot)
-        with contextlib.suppress(TimeoutError):  # `databases` would wait for ever for a read that still runs
+        with contextlib.suppress(TimeoutError):  # `databases` would wait without a timeout for a running read
             async with asyncio.timeout(limits.connect):
                 await self._database.disconnect()
 
     @property
     def in_use(self) -> int:
-        """Slots that a read holds now."""
+        """The number of acquired slots."""
         return self.size - len(self._free)
 
     async def one(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The one row. Raises NotFound when there is none, RuntimeError when there are several."""
+        """The only row. Raises NotFound if there is none, RuntimeError if there are several."""
         rows = await self.all(query, *args, **kwargs)
         if len(rows) == 1:
             return rows[0]
@@ -94,16 +95,16 @@ class ReadPool:
         return rows[0] if rows else None
 
     async def all(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
-        """Every row of the answer: give the statement a limit."""
+        """All rows; the statement should have a LIMIT."""
         compiled = query.for_backend(self.backend)
         values = query.by_name(args, kwargs) if args else kwargs
         records = await self._run(compiled.sql, compiled.arguments(values))
         return compiled.rows(query.row, records)
 
     async def page(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> Page[R]:
-        """A page of a query whose parameter `limit` bounds it and whose first column is the key it is ordered by; `next`
-        is the key to go on after, or None at the end. Raises TypeError for a query without `limit`, BadValue for a `limit`
-        that is not a whole number of at least 1."""
+        """A page of a query with a parameter `limit`, ordered by the key in its first column; `next` is the last key, to pass
+        as `after`, or None at the end. Raises TypeError for a query without `limit`, BadValue for a `limit` that is not a
+        whole number of at least 1."""
         values: dict[str, Any] = query.by_name(args, kwargs) if args else kwargs
         compiled = query.for_backend(self.backend)
         if "limit" not in compiled.names:
@@ -122,11 +123,11 @@ class ReadPool:
         return Page(rows, getattr(rows[-1], query.row.__struct_fields__[0]))
 
     async def fetch_raw(self, sql: str) -> Sequence[Sequence[Any]]:
-        """The rows of a fixed statement without parameters, as the driver gives them."""
+        """The rows of a statement without parameters, as the driver returns them."""
         return await self._run(sql, ())
 
     async def check_health(self) -> None:
-        """Raises what a read raises, and the driver's exception when the node takes no work."""
+        """Raises what a read raises, and the driver's exception if the node is not ready."""
         self.backend.check_health(await self._run(self.backend.health_statement, ()))
 
     async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
@@ -139,7 +140,7 @@ class ReadPool:
             try:
                 rows = await self.backend.fetch(slot.raw, sql, arguments, limit)
             except Exception as error:
-                # a held connection whose server went away while nobody looked: a read may simply be run again
+                # the connection was lost while idle: a read is safe to retry
                 if (
                     fresh
                     or isinstance(error, TimeoutError)
@@ -150,18 +151,20 @@ class ReadPool:
                 await self._open(slot)
                 rows = await self.backend.fetch(slot.raw, sql, arguments, limit)
         except BaseException as error:
-            # whatever state the driver is in, the next reader gets a new connection
+            # the driver's state is unknown: the slot gets a new connection
             task = asyncio.ensure_future(self._renew(slot))
             self._renewing.add(task)
             task.add_done_callback(self._renewing.discard)
-            if isinstance(error, Exception) and (problem := self._problem(error)) is not error:
-                raise problem from error
+            if isinstance(error, Exception):
+                remember_statement(error, self.backend, sql)
+                if (problem := self._problem(error)) is not error:
+                    raise problem from error
             raise
         self._release(slot)
         return rows
 
     async def _acquire(self, seconds: float | None) -> _Slot:
-        """The next slot that comes free, first come, first served. Raises Unavailable after so long."""
+        """Acquire the next free slot, in FIFO order. Raises Unavailable after `seconds`; None: no timeout."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[_Slot] = loop.create_future()
         self._waiting.append(turn)
@@ -170,7 +173,7 @@ class ReadPool:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._release(turn.result())  # it came in the same moment
+                self._release(turn.result())  # acquired at the same moment
             raise
         finally:
             if timeout_handle is not None:
@@ -192,16 +195,12 @@ class ReadPool:
                 return BadValue("a parameter", "does not fit its column")
             case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
                 return error
-            case kind:
-                logger.warning("read failed: %s (%s)", kind.value, type(error).__name__)
-                return Unavailable(
-                    "The database does not answer."
-                    if kind is not ErrorKind.TIMEOUT
-                    else "The database took too long to answer."
-                )
+            case ErrorKind.TIMEOUT:
+                return Unavailable("The database took too long to answer.")
+        return Unavailable("The database does not answer.")
 
     async def _open(self, slot: _Slot) -> None:
-        # `databases` keeps one connection per task: a task of its own gives this slot one of its own
+        # `databases` keeps one connection per task: a new task gives the slot its own connection
         async def enter() -> None:
             async with asyncio.timeout(self.backend.limits.connect):
                 slot.connection = await self._database.connection().__aenter__()
@@ -209,7 +208,7 @@ class ReadPool:
                 await self.backend.init_connection(slot.raw)
 
         slot.opening = asyncio.ensure_future(enter())
-        await asyncio.shield(slot.opening)  # who is cancelled here leaves nothing half open
+        await asyncio.shield(slot.opening)  # a cancellation must not leave a half-open connection
 
     async def _renew(self, slot: _Slot) -> None:
         try:
@@ -225,12 +224,12 @@ class ReadPool:
                 async with asyncio.timeout(self.backend.limits.connect):
                     await self.backend.terminate(slot.raw)
             except Exception as error:
-                logger.warning("a read connection did not close cleanly: %s", type(error).__name__)
+                logger.warning("a read connection did not close cleanly: %s", describe(error))
             try:
                 async with asyncio.timeout(self.backend.limits.connect):
                     await slot.connection.__aexit__()
             except Exception as error:
-                logger.warning("a read connection was not given back cleanly: %s", type(error).__name__)
+                logger.warning("a read connection was not released cleanly: %s", describe(error))
         slot.connection = slot.raw = None
 
 

@@ -1,4 +1,4 @@
-"""What a read may compute in the database: only what every engine computes alike, over values that every engine holds."""
+"""Checks that every engine computes a statement alike and accepts its values."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ _FUNCTIONS: dict[str, set[Any]] = {
     "avg": {_FLOAT},
     "char_length": {_TEXT},
 }
-"""Over which values a function answers the same everywhere; `count` and `coalesce` take any."""
+"""The argument types for which a function returns the same on every engine; `count` and `coalesce` accept any."""
 INSTEAD = {
     "avg": "select sum() and count(), and divide in Python",
     "length": "MySQL counts bytes, use char_length()",
@@ -61,7 +61,7 @@ _LIKE, _FOLD = (
 
 
 def check_portable(statement: sa.SelectBase) -> None:
-    """Raise TypeError where `statement` asks for what some engine would answer with another value."""
+    """Raises TypeError if the engines would return different results for `statement`."""
     for element in visitors.iterate(statement):
         match element:
             case FunctionElement():
@@ -87,7 +87,7 @@ def check_portable(statement: sa.SelectBase) -> None:
 
 
 def check_values(statement: sa.SelectBase) -> None:
-    """Raise BadValue where `statement`, which is portable, holds a value that its column, LIMIT or OFFSET cannot take."""
+    """Raises BadValue if a portable `statement` contains a value that its column, LIMIT or OFFSET does not accept."""
     names: dict[Any, str] = {}
     parameters: list[sa.BindParameter[Any]] = []
     for element in visitors.iterate(statement):
@@ -110,14 +110,14 @@ def check_values(statement: sa.SelectBase) -> None:
 
 
 def row_count_parameters(statement: sa.SelectBase) -> set[str]:
-    """The parameters of `statement` that say how many rows LIMIT and OFFSET take."""
+    """The names of the LIMIT and OFFSET parameters of `statement`."""
     selects = [each for each in visitors.iterate(statement) if isinstance(each, GenerativeSelect)]
     return {parameter.key for select in selects for _, parameter in _row_counts(select)}
 
 
 def check_row_count(value: Any, least: int = 0) -> int:
-    """How many rows LIMIT and OFFSET take, alike on every engine. Raises ValueError: SQLite reads -1 as all rows, others
-    round 1.5 or read "5"."""
+    """`value` for LIMIT or OFFSET. Raises ValueError if it is not a whole number from `least` to 2**63 - 1: SQLite reads -1
+    as all rows, other engines round 1.5 or accept "5"."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("must be a whole number")
     if not least <= value <= t.INT64:
@@ -130,7 +130,7 @@ def _ours(element: Any) -> bool:
 
 
 def _family(element: Any) -> Any:
-    """What stands for the type in comparisons; None where it is not known yet, as of a parameter or NULL."""
+    """The type's family for comparisons; None if it is unknown, as for a parameter or NULL."""
     kind = element.type
     if isinstance(kind, sa.types.NullType) or isinstance(element, sa.Null):
         return None
@@ -202,7 +202,7 @@ def _one_family(what: str, elements: Sequence[Any]) -> None:
 
 
 def _row_counts(select: Any) -> Iterator[tuple[str, sa.BindParameter[Any]]]:
-    # SQLAlchemy has no public name for the two, and its dialects use these
+    # SQLAlchemy has no public names for these
     for name, clause in (("limit", select._limit_clause), ("offset", select._offset_clause)):
         for element in () if clause is None else visitors.iterate(clause):
             if isinstance(element, sa.BindParameter):
@@ -210,14 +210,14 @@ def _row_counts(select: Any) -> Iterator[tuple[str, sa.BindParameter[Any]]]:
 
 
 def _values(parameter: sa.BindParameter[Any]) -> Sequence[Any]:
-    """The values that stand in the statement: none where each read gives its own."""
+    """The values of a parameter in the statement; none if each call passes them."""
     if parameter.value is None:
         return []
     return list(parameter.value) if parameter.expanding else [parameter.value]
 
 
 def _type_of(value: Any) -> ColumnType:
-    """The type of a value that stands beside no column. Raises TypeError."""
+    """The column type of a value without a column. Raises TypeError."""
     for each in type(value).__mro__:
         if each in _TYPES:
             return _TYPES[each]

@@ -1,4 +1,4 @@
-"""A SELECT that routes run: checked once, compiled once per backend."""
+"""Queries: SELECT statements, checked once and compiled once per backend."""
 
 import functools
 import inspect
@@ -22,15 +22,14 @@ R = TypeVar("R", bound=Row)
 
 
 Statement: TypeAlias = sa.Select[*tuple[Any, ...]]
-"""What a function that `query` decorates answers: a SELECT of any columns."""
+"""The return type of a function that `query` decorates: a SELECT of any columns."""
 
 
 Encoder = tuple[str, Any, Callable[[Any], Any] | None, Callable[[Any], Any] | None]
 
 
 class Query(Generic[P, R]):
-    """A SELECT, its parameters `P` and the row `R` that it answers; `query` makes one. Compiled at its first use with an
-    engine, then never again."""
+    """A SELECT with the parameters `P` and rows of type `R`; created by `query`. Compiled once per engine, at first use."""
 
     def __init__(
         self,
@@ -44,7 +43,7 @@ class Query(Generic[P, R]):
             raise TypeError(
                 f"{row.__name__} has the columns {list(row.columns())}, the statement selects {names}"
             )
-        check_portable(statement)  # first: what the programmer did wrong is no client's fault
+        check_portable(statement)  # first: a programming error must not be reported as a client's
         check_values(statement)
         self.row, self.statement = row, statement
         self.parameters, self.defaults = tuple(parameters), dict(defaults or {})
@@ -56,7 +55,7 @@ class Query(Generic[P, R]):
         )
 
     def by_name(self, arguments: Sequence[Any], values: dict[str, Any]) -> dict[str, Any]:
-        """The values of a call, by parameter. Raises TypeError for too many arguments, or for a name that comes twice."""
+        """The arguments of a call, by parameter. Raises TypeError for too many arguments or a duplicate name."""
         named = dict(zip(self.parameters, arguments, strict=False))
         if len(arguments) > len(self.parameters) or named.keys() & values.keys():
             raise TypeError(
@@ -70,17 +69,17 @@ def query(row: type[R]) -> Callable[[Callable[P, Statement]], Query[P, R]]: ...
 @overload
 def query(row: type[R], statement: Statement) -> Query[..., R]: ...
 def query(row: type[R], statement: Statement | None = None) -> Any:
-    """A read that routes run: a statement that selects the columns of `row`, in its order.
+    """A query that selects the columns of `row`, in its order.
 
-    `@query(UserRow)` over a function that answers the statement: it runs once, here, with a placeholder for each of its
-    parameters, so that no `if` can depend on one; the call `reads.one(user_by_id, id=5)` is checked against its signature.
-    `query(UserRow, statement)` takes a statement whose parameters are `bindparam`s.
+    `@query(UserRow)` decorates a function that returns the statement: it is called once, at decoration, with a placeholder
+    for each parameter, so no `if` can depend on one; type checkers check `reads.one(user_by_id, id=5)` against its
+    signature. `query(UserRow, statement)` takes a statement whose parameters are `bindparam`s.
 
-    Raises TypeError where the columns differ, or where the engines would not compute the statement alike: what the
-    programmer did wrong, whatever a client sends (types that do not mix, a function that is not the same everywhere, a value
-    whose type is not known). Raises BadValue, which a client reads as 422, for a value in the statement that its column,
-    LIMIT or OFFSET cannot take, as the read raises it for a parameter's. SQLAlchemy itself turns what `.limit()` and
-    `.offset()` are given into a whole number (1 of "1" and of 1.5): a `bindparam` refuses that."""
+    Raises TypeError for a programming error: columns that differ from `row`, or a statement that the engines would not
+    compute alike (incompatible types, a function that is not portable, a value of unknown type). Raises BadValue, 422 for a
+    client, for a value in the statement that its column, LIMIT or OFFSET does not accept, as a read does for a parameter.
+    SQLAlchemy converts arguments of `.limit()` and `.offset()` to whole numbers ("1" and 1.5 to 1); a `bindparam` rejects
+    them."""
     return Query(row, statement) if statement is not None else functools.partial(_decorated, row)
 
 
@@ -88,7 +87,7 @@ def _decorated(row: type[R], function: Callable[P, Statement]) -> Query[P, R]:
     parameters = inspect.signature(function).parameters
     try:
         hints = typing.get_type_hints(function)
-    except NameError:  # a name that is imported for type checkers only; in_() recognizes a list by itself
+    except NameError:  # a name imported for type checkers only; in_() detects a list itself
         hints = {}
     placeholders: dict[str, Any] = {}
     for name, parameter in parameters.items():
@@ -117,7 +116,7 @@ def _decorated(row: type[R], function: Callable[P, Statement]) -> Query[P, R]:
 
 
 class Rows(list[R]):
-    """The rows that a query answered: whoever writes them out may rely on their values being those of their columns."""
+    """The rows of a query: their values have the types of the columns, so the JSON encoder does not check them."""
 
     __slots__ = ()
 
@@ -147,7 +146,8 @@ class _Compiled:
         self._decoders = [(i, decode) for i, decode in decoders if decode is not None]
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
-        """The driver's arguments, in order. Raises TypeError for a missing or unknown name, BadValue for a bad value."""
+        """The encoded arguments for the driver, in order. Raises TypeError for a missing or unknown name, BadValue for a value
+        that its column does not accept."""
         if values.keys() != self.names and not self._required <= values.keys() <= self.names:
             raise TypeError(f"the query takes {sorted(self.names)}, not {sorted(values)}")
         arguments = []
@@ -155,7 +155,7 @@ class _Compiled:
             value = values.get(key, fixed)
             if check is not None and (value is not None or check is check_row_count):
                 try:
-                    value = check(value)  # MySQL would take 0 for equal to almost every string
+                    value = check(value)  # on MySQL, 0 equals almost every string
                 except ValueError as error:
                     raise BadValue(key, str(error)) from None
                 if encode is not None:
@@ -177,8 +177,8 @@ class _Compiled:
 
 
 def _decoder(column: sa.ColumnElement[Any], backend: Backend) -> Convert | None:
-    """What makes the driver's value of a selected column the Python value; of what is computed, drivers answer whole
-    numbers and truth in types of their own."""
+    """The function that decodes the driver's value of a selected column, or None. For computed integers and booleans,
+    drivers return other types."""
     column_type = column.type
     decode = backend.codec.from_driver(column_type) if isinstance(column_type, ColumnType) else None
     while isinstance(column, sa.Label):
@@ -192,7 +192,7 @@ def _decoder(column: sa.ColumnElement[Any], backend: Backend) -> Convert | None:
 
     def whole(value: Any) -> int:
         value = decode(value) if decode else value
-        if isinstance(value, float):  # SQLite's, of what 64 bits do not hold
+        if isinstance(value, float):  # SQLite's result of an integer overflow
             raise BadValue("a computed value", "is a whole number of more than 64 bits")
         return int(value)
 

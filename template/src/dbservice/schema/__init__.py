@@ -1,4 +1,4 @@
-"""What `tables.py` and the routes are written with: tables and their columns, and the rows and bodies that they give."""
+"""Declarations for `tables.py` and the routes: tables, columns, rows and request bodies."""
 
 from msgspec import UNSET, UnsetType
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint

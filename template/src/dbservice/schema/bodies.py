@@ -1,4 +1,4 @@
-"""Bodies: what a client sends to create a row or to change one."""
+"""Request bodies for creating and changing rows."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -31,7 +31,7 @@ class _BodyMeta(ModelMetaclass):
 
 
 class Body(BaseModel, metaclass=_BodyMeta):
-    """What a client sends: unknown fields are refused, and nothing of it is shown in a log by accident."""
+    """A request body: unknown fields are rejected, and its repr shows no values, so that logs contain none."""
 
     model_config = ConfigDict(
         extra="forbid", protected_namespaces=(), populate_by_name=False, hide_input_in_errors=True
@@ -41,7 +41,7 @@ class Body(BaseModel, metaclass=_BodyMeta):
     _fills_in: ClassVar[bool] = False
 
     def changes(self) -> dict[str, Any]:
-        """What the client named, by column; of a create also what a `default_factory` made."""
+        """The values that the client sent, by column name; for a create, also those of a `default_factory`."""
         named, held = self.model_fields_set, self.__dict__
         if self._generated:
             named = named | self._generated
@@ -60,7 +60,7 @@ class Body(BaseModel, metaclass=_BodyMeta):
 
 
 class Create(Body):
-    """What a client sends to create a row. The columns it left out hold their defaults, which the write fills in."""
+    """The request body that creates a row. Omitted columns have their defaults, which the write fills in."""
 
     _fills_in: ClassVar[bool] = True
 
@@ -81,7 +81,7 @@ class Create(Body):
 
 
 class Patch(Body):
-    """What a client sends to change a row: what it did not name is UNSET."""
+    """The request body that changes a row: an omitted column is UNSET."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 0})
 
@@ -94,5 +94,5 @@ class Patch(Body):
         about: dict[str, Any] = {"alias": column.name}
         if is_secret(column):
             about["json_schema_extra"] = {"writeOnly": True}
-        # called, it answers UNSET; as a plain default UNSET would have to be written into the JSON Schema
+        # UnsetType() returns UNSET; as a plain default, UNSET would have to be encoded in the JSON Schema
         return Field(default_factory=UnsetType, **about)

@@ -1,4 +1,4 @@
-"""The columns of a table class: what each answers on the table, on a row and on a body.
+"""The columns of a table class, and the type of each on the table, on a row and on a body.
 
 |               | table class  | row   | create | patch      |
 | PublicColumn  | sa.Column[T] | T     | T      | T or UNSET |
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ColumnDescriptor(Generic[T]):
-    """A column of a table class. `column` is the SQLAlchemy column, once the class has a table."""
+    """A column of a table class. `column` is the SQLAlchemy column; only a class with a table has one."""
 
     on_rows: ClassVar[bool] = True
     on_creates: ClassVar[bool] = True
@@ -52,7 +52,7 @@ class ColumnDescriptor(Generic[T]):
                 raise AttributeError(f"{owner.__name__} has no table: it was given no name") from None
 
     def bound(self) -> "ColumnDescriptor[T]":
-        """A copy with a column of its own, for one table: no two share a type or a foreign key."""
+        """A copy with a new SQLAlchemy column: tables must not share types or foreign keys."""
         bound = copy.copy(self)
         items = [item._copy() for item in self.items]
         bound.column = sa.Column(self.name, self.type.copy(), *items, **self.options)
@@ -60,11 +60,11 @@ class ColumnDescriptor(Generic[T]):
 
 
 class InstanceAttribute:
-    """What a row or body class answers for a column: an attribute of its instances, and nothing for a statement."""
+    """The type of a column on a row or body class, for type checkers: it cannot be used in a statement."""
 
 
 class PublicColumn(ColumnDescriptor[T]):
-    """A column that the API takes and answers."""
+    """A column that the API accepts and returns."""
 
     if TYPE_CHECKING:
 
@@ -85,7 +85,7 @@ class PublicColumn(ColumnDescriptor[T]):
 
 
 class SecretColumn(ColumnDescriptor[T]):
-    """A column that the API takes and never answers."""
+    """A column that the API accepts and never returns."""
 
     on_rows = False
 
@@ -108,7 +108,7 @@ class SecretColumn(ColumnDescriptor[T]):
 
 
 class KeyColumn(ColumnDescriptor[T]):
-    """A column of the primary key that the client gives and nobody changes."""
+    """A primary key column that the client sends in a create and that cannot be changed."""
 
     on_patches = False
 
@@ -209,17 +209,17 @@ def Column(
     default_factory: Callable[[], Any] | None = None,
     name: str | None = None,
 ) -> Any:
-    """A column of a table class; its attribute is its name in the database, unless `name` is another one.
+    """A column of a table class, named in the database like its attribute, unless `name` is given.
 
-    `secret`: the API takes it and never answers it, and no log holds it. `default` is written as the API's JSON writes
-    it; from it come the value that a create fills in and the server's DEFAULT. `default_factory` makes a new value for
-    each create. What does not fit together is refused when the class is made, with ValueError."""
+    `secret`: the API accepts it and never returns it, and logs do not contain it. `default` is in the format of the
+    API's JSON, for creates and for the server's DEFAULT. `default_factory` returns a new value for each create. An invalid
+    combination raises ValueError when the class is defined."""
     kind: Any = KeyColumn if primary_key else SecretColumn if secret else PublicColumn
     options: dict[str, Any] = {"nullable": nullable, "primary_key": primary_key}
     options |= {
         "unique": unique or None,
         "index": index or None,
-    }  # as SQLAlchemy has it where nothing is said
+    }  # None: SQLAlchemy's default
     if default is not None:
         options["default"] = default
     info: dict[str, Any] = {"secret": True} if secret else {}
@@ -232,20 +232,20 @@ MANAGED = {"managed": True}
 
 
 class Declared:
-    """What all table classes have: only names with underscores on both sides, so that a column may have any other."""
+    """The base of all table classes: its names begin and end with underscores, so that none clashes with a column."""
 
     __table__: ClassVar[sa.Table]
     __columns__: ClassVar[Mapping[str, ColumnDescriptor[Any]]] = {}
-    """By attribute, in the order of the table."""
+    """By attribute name, in table order."""
 
     @classmethod
     def __clause_element__(cls) -> sa.Table:
-        """By which SQLAlchemy takes the class where it takes a table."""
+        """SQLAlchemy's hook that accepts the class in place of a table."""
         return cls.__table__
 
 
 def public_columns(table: type[Declared] | sa.Table) -> list[sa.Column[Any]]:
-    """The columns of `table` that the API may answer: all but the secret ones."""
+    """The columns of `table` that the API may return: all except secret ones."""
     source = table if isinstance(table, sa.Table) else table.__table__
     return [column for column in source.columns if not is_secret(column)]
 
@@ -255,7 +255,7 @@ def is_secret(column: sa.Column[Any]) -> bool:
 
 
 def is_managed(column: sa.Column[Any]) -> bool:
-    """Whether the database or the platform sets `column`, and no client: a generated `id`, `created_at`, `updated_at`."""
+    """Whether the database or the platform sets `column`: a generated `id`, `created_at`, `updated_at`."""
     return bool(column.info.get("managed"))
 
 
@@ -265,6 +265,6 @@ def has_default(column: sa.Column[Any]) -> bool:
 
 
 def default_of(column: sa.Column[Any]) -> Any:
-    """The Python value that a create fills in for `column`; a new one each time."""
+    """The default of `column` for a create, as a new Python value."""
     factory = column.info.get("default_factory")
     return factory() if factory else copy_default(column.info["default"])

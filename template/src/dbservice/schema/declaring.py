@@ -1,4 +1,4 @@
-"""What becomes of a table class when it is made: its columns, checked and bound to one table."""
+"""Defines the table of a table class: validates its columns and binds them to one table."""
 
 import keyword
 import re
@@ -23,11 +23,11 @@ RESERVED_ATTRIBUTES = frozenset(
         if name[0] != "_"
     ]
 )
-"""What no column can be called in Python: rows and bodies need these names. In the database it may be."""
+"""Attribute names that no column can have, because rows and bodies use them. Names in the database are not limited."""
 
 
 def check_base(cls: type[Declared]) -> None:
-    """Raise ValueError for a class without a name that cannot be a base of tables."""
+    """Raises ValueError for a class without a table name that cannot be a base of tables."""
     if hasattr(cls, "__table__"):
         raise ValueError(
             f"{cls.__name__}: {cls.__table__.name} is a table already; inherit from Row, Create or Patch too, for rows"
@@ -50,7 +50,7 @@ def new_table(
 
 
 def bound_columns(cls: type[Declared]) -> dict[str, ColumnDescriptor[Any]]:
-    """The columns of a class that gets a table, its bases' among them, in the order of the table."""
+    """The columns of a class with a table, including those of its bases, in table order."""
     found: dict[str, ColumnDescriptor[Any]] = {}
     for base in reversed(cls.__mro__):
         if base is not cls and "__table__" in vars(base):
@@ -76,7 +76,7 @@ def bound_columns(cls: type[Declared]) -> dict[str, ColumnDescriptor[Any]]:
 
 
 def _bound(label: str, written: ColumnDescriptor[Any]) -> ColumnDescriptor[Any]:
-    """The column for one table. Raises ValueError for what it cannot be."""
+    """A copy of a column for one table. Raises ValueError if it is invalid."""
     attribute = written.attribute
     if attribute in RESERVED_ATTRIBUTES:
         raise ValueError(
@@ -105,7 +105,7 @@ def _bound(label: str, written: ColumnDescriptor[Any]) -> ColumnDescriptor[Any]:
 
 
 def value_of(label: str, column: sa.Column[Any], written: Any) -> Any:
-    """The Python value of what is written as the API's JSON writes it."""
+    """The Python value of `written`, in the format of the API's JSON. Raises ValueError, with `label`."""
     assert isinstance(column.type, ColumnType)
     try:
         return column.type.from_json(written)
@@ -119,7 +119,7 @@ def check_of(column: sa.Column[Any]) -> sa.CheckConstraint:
 
 
 def mark_indexed(table: sa.Table) -> None:
-    """Let texts that an index holds be checked for its limit. Raises ValueError for what not every engine can index."""
+    """Enable the size check of indexed strings. Raises ValueError for a column that some engine cannot index."""
     indexed: list[Any] = [*table.indexes]
     kinds = (sa.UniqueConstraint, sa.PrimaryKeyConstraint, sa.ForeignKeyConstraint)
     indexed += [each for each in table.constraints if isinstance(each, kinds)]

@@ -1,7 +1,7 @@
-"""Names of constraints and indexes: unique, the same on every engine, and legal on all of them.
+"""Names of constraints and indexes: unique, the same on every engine, and valid on all of them.
 
-One column gives `uq_users_email`, `ix_…`, `fk_…`, a CHECK `ck_<table>_<its own name>`, a primary key `pk_<table>`; several
-columns give all of them and a hash. Whatever is longer than 60 characters is shortened and ends in a hash."""
+One column: `uq_users_email`, `ix_…`, `fk_…`; a CHECK: `ck_<table>_<its own name>`; a primary key: `pk_<table>`. With
+several columns, all of them and a hash. A name of more than 60 characters is truncated and ends in a hash."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -42,16 +42,16 @@ def _conventional_name(constraint: Any, table: sa.Table) -> str:
 
 NAMING_CONVENTION: dict[str, Any] = {
     **dict.fromkeys(("pk", "uq", "ix", "fk"), "%(conventional_name)s"),
-    # SQLAlchemy applies a convention to what has a name already only where it says `constraint_name`
+    # SQLAlchemy applies a convention to a named constraint only if it contains `constraint_name`
     "ck": "%(conventional_constraint_name)s",
     "conventional_name": _conventional_name,
     "conventional_constraint_name": _conventional_name,
 }
-"""What a MetaData of owned tables has as its `naming_convention`."""
+"""The `naming_convention` of the MetaData of owned tables."""
 
 
 def refuse_same_names(table: sa.Table) -> None:
-    """Raise ValueError when the name of something in `table` is taken in its MetaData, or longer than engines allow."""
+    """Raises ValueError for a name in `table` that exists in its MetaData already, or that is too long."""
     taken: dict[str, str] = {}
     for other in table.metadata.tables.values():
         if other is not table:
@@ -65,7 +65,7 @@ def refuse_same_names(table: sa.Table) -> None:
 
 
 def _names(table: sa.Table) -> Iterator[tuple[str, str]]:
-    """The names that a table takes in the database, each with what has it."""
+    """The names that a table uses in the database, each with a description of the object."""
     yield table.name, f"the table {table.name}"
     for column in table.columns:
         if column.identity is not None:

@@ -1,6 +1,6 @@
-"""Rows: what the API answers, with the columns of a table or with fields of their own."""
+"""Rows of responses, with the columns of a table or with declared fields."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import msgspec
@@ -13,7 +13,7 @@ from .columns import Declared
 
 
 def split_bases(name: str, bases: tuple[type, ...]) -> tuple[type[Declared] | None, tuple[type, ...]]:
-    """The table class among the bases of a row or body, and the other bases: no instance has anything of a table."""
+    """The table class among the bases of a row or body, and the other bases, without which it is created. Raises TypeError."""
     tables = [base for base in bases if issubclass(base, Declared)]
     if len(tables) > 1:
         raise TypeError(f"{name}: name one table, not {' and '.join(table.__name__ for table in tables)}")
@@ -40,8 +40,8 @@ class _RowMeta(msgspec.StructMeta):
 
 
 class Row(msgspec.Struct, metaclass=_RowMeta):
-    """A row as the API answers it. `class UserRow(Users, Row)` has every column of the table but the secret ones; without
-    a table it has the fields that the class declares, for a query of its own."""
+    """A row of a response. `class UserRow(Users, Row)` has every column of the table except secret ones; without a table it
+    has the fields that the class declares."""
 
     __source__: ClassVar[sa.Table | None] = None
 
@@ -52,9 +52,9 @@ class Row(msgspec.Struct, metaclass=_RowMeta):
 
     @classmethod
     def from_mapping(cls: "type[R]", values: Mapping[str, Any]) -> "R":
-        """The row that holds `values`, a mapping by column; what is not a column of the row is left out.
+        """The row with `values`, a mapping by column name; other keys are ignored.
 
-        Raises KeyError for a column that is missing."""
+        Raises KeyError for a missing column."""
         return cls(*[values[column] for column in cls.columns()])
 
     @classmethod
@@ -72,29 +72,36 @@ class Row(msgspec.Struct, metaclass=_RowMeta):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
-        from ..http.openapi import row_core_schema  # pydantic asks for it when a row is part of a model
-
-        return row_core_schema(cls)
+        found: core_schema.CoreSchema = _in_models["core"](cls)
+        return found
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
-        from ..http.openapi import row_json_schema
+        found: dict[str, Any] = _in_models["json"](cls, handler)
+        return found
 
-        return row_json_schema(cls, handler)
+
+_in_models: dict[str, Callable[..., Any]] = {}
+
+
+def register_row_schemas(core: Callable[..., Any], json: Callable[..., Any]) -> None:
+    """Let pydantic use `core(row)` and `json(row, handler)` for rows that are parts of models: `http` registers how it
+    encodes them."""
+    _in_models.update(core=core, json=json)
 
 
 R = TypeVar("R", bound=Row)
 
 
 class Page(msgspec.Struct, Generic[R]):
-    """A page of a list: its rows, and the id to give as `after` for the next page (None at the end)."""
+    """A page of a list: its rows, and the id to pass as `after` for the next page (None at the end)."""
 
     items: list[R]
     next: int | None
 
 
 class ColumnSchema:
-    """What pydantic knows of a column: how to take its value out of JSON, and its JSON Schema."""
+    """A column for pydantic: its validation and its JSON Schema."""
 
     def __init__(self, column: sa.Column[Any]) -> None:
         self.column = column
@@ -127,5 +134,5 @@ class ColumnSchema:
 
 
 def _model_field(attribute: str) -> str:
-    # only the alias is seen; what a row declares itself may have a name that pydantic needs
+    # only the alias is visible; a declared field may have a name that pydantic reserves
     return f"{attribute}_" if hasattr(BaseModel, attribute) or attribute.startswith("_") else attribute

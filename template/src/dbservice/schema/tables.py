@@ -1,4 +1,4 @@
-"""The table classes: `class Users(Table, name="users")` makes one table, with its constraints named and checked."""
+"""The table classes: `class Users(Table, name="users")` defines one table and validates its names and constraints."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from .declaring import bound_columns, check_base, check_of, mark_indexed, new_ta
 from .naming import NAMING_CONVENTION, refuse_same_names
 
 MANAGED_COLUMNS = ("id", "created_at", "updated_at")
-"""The columns that a `Table` has by itself and no client writes."""
+"""The columns that every `Table` has and no client writes."""
 
 
 class BareTable(Declared):
-    """A table this service owns, with the columns that it writes down and no others: it names its `primary_key` itself.
+    """A table this service owns, with the declared columns only; at least one must have `primary_key=True`.
 
-    Without `name` the class is a base for others: it has no table, its columns are theirs, and their tables are in
-    `metadata`. `__table_args__` are constraints and indexes of several columns. Raises ValueError for what some engine,
-    Python or a library cannot hold."""
+    Without `name` the class is a base without a table: subclasses inherit its columns, and their tables are in
+    `metadata`. `__table_args__` are constraints and indexes of several columns. Raises ValueError for a declaration that
+    some engine, Python or a library does not support."""
 
     __metadata__: ClassVar[sa.MetaData] = sa.MetaData(naming_convention=NAMING_CONVENTION)
     __table_args__: ClassVar[tuple[sa.schema.SchemaItem, ...]] = ()
@@ -30,7 +30,7 @@ class BareTable(Declared):
         super().__init_subclass__()
         if metadata is not None:
             if metadata.naming_convention == sa.MetaData().naming_convention:
-                metadata.naming_convention = NAMING_CONVENTION  # SQLAlchemy's own names indexes only
+                metadata.naming_convention = NAMING_CONVENTION  # SQLAlchemy's default names only indexes
             cls.__metadata__ = metadata
         if name is None:
             check_base(cls)
@@ -43,7 +43,7 @@ class BareTable(Declared):
         items: list[Any] = [each.column for each in columns.values()]
         items += [check_of(column) for column in items if isinstance(column.type, Enum)]
         items += cls.__dict__.get("__table_args__", ())
-        # an id is never used twice, on SQLite too
+        # an id is never reused, on SQLite too
         options = {"sqlite_autoincrement": True} if isinstance(items[0].type, Id) else {}
         table = new_table(cls, name, cls.__metadata__, items, **options)
         try:
@@ -56,7 +56,7 @@ class BareTable(Declared):
 
 
 class Identity(BareTable):
-    """With an `id` that the database gives: 64 bits, never used twice."""
+    """With an `id` that the database generates: 64 bits, never reused."""
 
     id = ManagedColumn[int](Id(), sa.Identity(), primary_key=True, info=MANAGED)
 
@@ -69,21 +69,21 @@ class Timestamps(BareTable):
 
 
 class Table(Identity, Timestamps):
-    """A table this service owns: its columns between the key `id` and `created_at`, `updated_at`."""
+    """A table this service owns, with the key `id`, the declared columns, `created_at` and `updated_at`."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """What this service may do with a table of another one, and with which rows: where these columns hold these values."""
+    """The access to a table of another service, limited to the rows in which these columns have these values."""
 
     mode: Literal["read", "read-write"]
     rows: Mapping[str, Any]
 
 
 class SharedTable(Declared):
-    """A table that another service owns, with the columns that this one needs of it. Nothing ever creates or alters it.
+    """A table that another service owns, with the columns that this one uses. It is never created or altered.
 
-    `rows`, by column, are written as the API's JSON writes them. Raises ValueError as other tables do."""
+    `rows` are values by column name, in the format of the API's JSON. Raises ValueError like `BareTable`."""
 
     __metadata__: ClassVar[sa.MetaData] = sa.MetaData()
     __access__: ClassVar[Access]

@@ -1,4 +1,4 @@
-"""What a service's own tests use: real servers, a migrated database, a client, example values."""
+"""Tools for the tests of a service: real servers, a migrated database, a client, example values."""
 
 from .examples import example, make
 from .plugin import migrations_are_complete, tables

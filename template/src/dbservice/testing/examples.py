@@ -1,4 +1,4 @@
-"""Example bodies for a table, from its columns: what a test sends when the values do not matter."""
+"""Example request bodies for a table, for tests in which the values do not matter."""
 
 import itertools
 from typing import Any
@@ -13,9 +13,9 @@ _numbers = itertools.count(1)
 
 
 def example(table: sa.Table, **values: Any) -> dict[str, Any]:
-    """A body that creates a row: a value for each column but foreign keys, each call another one where the type can.
+    """A body that creates a row: a value for each column except foreign keys, a different one in each call if possible.
 
-    `values` stand instead of the examples."""
+    `values` override the examples."""
     number = next(_numbers)
     body: dict[str, Any] = {}
     for column in table.columns:
@@ -25,7 +25,7 @@ def example(table: sa.Table, **values: Any) -> dict[str, Any]:
 
 
 async def make(client: httpx.AsyncClient, table: sa.Table, **values: Any) -> dict[str, Any]:
-    """Create a row of `table` through the API, and first the rows that it must name; the API's answer."""
+    """Create a row of `table` through the API, and before it the rows it must reference; returns the response body."""
     body = example(table, **values)
     for column in table.columns:
         for key in column.foreign_keys:

@@ -1,12 +1,13 @@
-"""The pytest plugin of a service's tests: each test that asks for `database` or `client` runs on SQLite and on the
-service's own engine, on a real server that the tests start themselves.
+"""The pytest plugin for the tests of a service: a test with the fixture `database` or `client` runs on SQLite and on the
+service's own engine, on a real server that the plugin starts.
 
-The service is the one that `[tool.dbservice]` in pyproject.toml names."""
+`[tool.dbservice]` in pyproject.toml names the service."""
 
 import asyncio
 import os
 import tomllib
-from collections.abc import AsyncIterator, Callable, Iterator
+import traceback
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from importlib import import_module
@@ -18,13 +19,15 @@ import pytest
 import sqlalchemy as sa
 
 from .. import migrations
+from ..http.middleware import error_hooks
+from ..redaction import failed_statement
 from ..service import Running, Service
 from ..settings import Settings
 from . import servers
 
 _ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 _missing: dict[str, str] = {}
-"""Engines whose server cannot be had, and why."""
+"""Engines without an available server, and the reason."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,8 +42,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", engines(metafunc.config), indirect=True, scope="session")
 
 
-# Where pytest-xdist runs the tests in parallel, its workers share the servers of the process that starts them, and that
-# process says at the end what they missed.
+# With pytest-xdist, the workers share the servers of the main process, which reports missing servers at the end.
 
 
 @cache
@@ -61,7 +63,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(
         _Backend()
-    )  # after anyio's own plugin, whose fixture of this name lasts for a module
+    )  # after anyio's plugin, whose fixture of the same name has module scope
     if hasattr(config, "workerinput"):
         servers.use_shared(config.workerinput["servers"])
 
@@ -76,6 +78,32 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"NOT TESTED on {engine}: {sentence}", red=True, bold=True)
 
 
+_service_errors = pytest.StashKey[list[Exception]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    errors = item.stash[_service_errors] = []
+    error_hooks.append(errors.append)
+    try:
+        return (yield)
+    finally:
+        error_hooks.remove(errors.append)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Show what the log leaves out: the unhandled exceptions of the service, as they were."""
+    report = yield
+    if report.failed:
+        for error in item.stash.get(_service_errors, []):
+            text = "".join(traceback.format_exception(error))
+            if found := failed_statement(error):
+                text += f"statement: {found.sql}\n"
+            report.sections.append(("Unhandled exception in the service", text))
+    return report
+
+
 def _about(folder: Path) -> dict[str, Any]:
     path = folder / "pyproject.toml"
     about: dict[str, Any] = tomllib.loads(path.read_text())["tool"]["dbservice"] if path.is_file() else {}
@@ -83,7 +111,7 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def engines(config: pytest.Config) -> list[str]:
-    """The engines of this run: those of `--engines`, or SQLite and the service's own."""
+    """The engines of this run: those of `--engines`, or SQLite and the service's own engine."""
     named = config.getoption("--engines")
     if named:
         if unknown := set(named.split(",")) - set(_ENGINES):
@@ -96,14 +124,14 @@ def engines(config: pytest.Config) -> list[str]:
 
 
 def the_service(folder: Path) -> Service:
-    """The service that `[tool.dbservice]` of the folder's pyproject.toml names."""
+    """The service in `[tool.dbservice]` of the folder's pyproject.toml."""
     module, _, name = _about(folder)["service"].partition(":")
     service: Service = getattr(import_module(module), name)
     return service
 
 
 def tables() -> list[sa.Table]:
-    """The tables of the service under test that have a route `/v1/<table>`, parents first."""
+    """The tables of the service under test with a route `/v1/<table>`, referenced tables first."""
     service = the_service(Path.cwd())
     paths = {getattr(route, "path", "") for router in service.routers for route in router.routes}
     return [table for table in service.tables.sorted_tables if f"/v1/{table.name}" in paths]
@@ -126,7 +154,7 @@ def service(pytestconfig: pytest.Config) -> Service:
 def database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[servers.Database]:
-    """A fresh database of each engine, for the whole session."""
+    """A new database of each engine, for the whole session."""
     with fresh_database(request.param, tmp_path_factory.mktemp("sqlite"), request.config) as made:
         yield made
 
@@ -134,10 +162,10 @@ def database(
 def find_server(engine: str, config: pytest.Config) -> servers.Server:
     """The server of `engine` that all tests share.
 
-    Skips the test if `--engines` leaves the engine out, or if its server cannot be had: this is said at the end of the
-    session too, and on CI it fails."""
+    Skips the test if `--engines` excludes the engine or its server is not available. A missing server is also reported at
+    the end of the session, and fails the test on CI."""
     if engine not in engines(config):
-        pytest.skip(f"--engines leaves {engine} out")
+        pytest.skip(f"--engines excludes {engine}")
     try:
         return servers.find(engine)
     except servers.ServerNotFound as missing:
@@ -149,7 +177,7 @@ def find_server(engine: str, config: pytest.Config) -> servers.Server:
 
 @contextmanager
 def fresh_database(engine: str, folder: Path, config: pytest.Config) -> Iterator[servers.Database]:
-    """A new database of `engine`, dropped at the end; one of SQLite is a file in `folder`."""
+    """A new database of `engine`, dropped at the end; for SQLite, a file in `folder`."""
     if engine == "sqlite":
         yield servers.sqlite(folder)
         return
@@ -163,13 +191,13 @@ def fresh_database(engine: str, folder: Path, config: pytest.Config) -> Iterator
 
 @pytest.fixture(scope="session")
 def settings(database: servers.Database) -> Settings:
-    """The settings of a service on that database."""
+    """The settings of the service on `database`."""
     return Settings.load({**database.environ(), "DB_POOL_SIZE": "5", "DB_MAX_RETRIES": "0"})
 
 
 @pytest.fixture(scope="session")
 def migrated(service: Service, settings: Settings) -> Settings:
-    """The same, with the service's tables in it."""
+    """The settings, after the service's migrations have run."""
     if migrations.head(service) is not None:
         migrations.upgrade(service, service.backend(settings))
     return settings
@@ -184,7 +212,7 @@ async def _started(service: Service, migrated: Settings) -> AsyncIterator[Runnin
 
 @pytest.fixture(scope="session")
 def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None]]:
-    """Empties the service's tables."""
+    """A function that deletes all rows of the service's tables."""
     backend = service.backend(migrated)
     quote = backend.dialect().identifier_preparer.quote
     statements = []
@@ -204,12 +232,12 @@ def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None
 
 @pytest.fixture
 async def running(_started: Running, _cleaner: Callable[[], None]) -> AsyncIterator[Running]:
-    """The service, started on the migrated database, with empty tables. All tests share it: one that stops or changes it
-    starts another."""
+    """The service, started on the migrated database, with empty tables. All tests share it: a test that stops or changes
+    it must start another one."""
     _cleaner()
     yield _started
-    async with asyncio.timeout(60):  # for what the test left running, or it would meet the next test
-        while _started.reads.in_use or _started.writes.in_flight:  # noqa: ASYNC110 - it tells nobody
+    async with asyncio.timeout(60):  # for units of work and reads that the test left running
+        while _started.reads.in_use or _started.writes.in_flight:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
@@ -222,16 +250,16 @@ async def client(service: Service, running: Running) -> AsyncIterator[httpx.Asyn
 
 
 def migrations_are_complete(database: servers.Database) -> None:
-    """Assert that the service's migrations go up, down and up again, and build exactly what `tables.py` says."""
+    """Assert that the service's migrations upgrade, downgrade and upgrade again, and create exactly what `tables.py` declares."""
     service = the_service(Path.cwd())
     engine = service.backend(Settings.load(database.environ()))
     if migrations.head(service) is None:
         assert not service.tables.tables, (
-            "tables.py has tables and no migration makes them: run `make revision`"
+            "tables.py has tables but no migration creates them: run `make revision`"
         )
         return
     migrations.upgrade(service, engine)
-    assert not migrations.differences(service, engine), "the migrations do not build what tables.py says"
+    assert not migrations.differences(service, engine), "the migrations do not create what tables.py declares"
     migrations.migrate_to(service, engine, "base")
     migrations.upgrade(service, engine)
-    assert not migrations.differences(service, engine), "the migrations build something else the second time"
+    assert not migrations.differences(service, engine), "the second upgrade creates something else"

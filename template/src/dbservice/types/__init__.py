@@ -1,7 +1,7 @@
-"""The column types: which Python values a column holds, how the API's JSON writes them, what is refused.
+"""The column types: their Python values, the JSON format of these in the API, and which values are rejected.
 
-Nothing here knows an engine. How a type is declared and travels on PostgreSQL, MySQL, MariaDB or SQLite stands
-in `backends/`, one folder each, and arrives through `register`.
+They do not depend on an engine. How a type is declared and encoded on PostgreSQL, MySQL, MariaDB or SQLite is
+in `backends/`, one folder each, which call `register`.
 """
 
 from .base import INT32, INT64, Codec, ColumnType, Default, copy_default, register

@@ -1,4 +1,4 @@
-"""What every column type is, and how an engine declares and converts it."""
+"""The base class of the column types, and the interface by which an engine declares and converts them."""
 
 import copy
 from collections.abc import Callable
@@ -16,7 +16,7 @@ T = TypeVar("T", default=Any)
 
 
 class Codec(Protocol):
-    """What an engine says about the column types; implemented by the codec of each backend."""
+    """How an engine declares and converts the column types; implemented by each backend."""
 
     def column_type(self, column: "ColumnType", dialect: sa.Dialect) -> sa.types.TypeEngine[Any]: ...
     def to_driver(self, column: "ColumnType") -> Callable[[Any], Any] | None: ...
@@ -29,24 +29,24 @@ _codecs: dict[str, Codec] = {}
 
 
 def register(name: str, codec: Codec) -> None:
-    """Make SQLAlchemy's dialect `name` declare and convert our types as `codec` says."""
+    """Use `codec` for the column types in SQLAlchemy's dialect `name`."""
     _codecs[name] = codec
 
 
 class ColumnType(sa.types.TypeDecorator[T], Generic[T]):
-    """A type of column whose values are `T` in Python. `check` takes Python values, `from_json` those of the API; both
-    answer the one Python value that every engine holds exactly, or raise `ValueError` with a sentence."""
+    """A column type with Python values of type `T`. `check` validates Python values, `from_json` values of the API's JSON;
+    both return the normalized value, which every engine stores exactly, or raise ValueError with a sentence."""
 
     impl: Any = sa.types.NullType
     name = None
-    """Alembic asks types that bring a constraint for its name."""
+    """Alembic reads it from types that have a constraint."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.cache_ok = False  # asked of each class; a key made of it would take two enums for one
+        cls.cache_ok = False  # SQLAlchemy reads it per class; with caching, two enums would share a cache key
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        if dialect.name not in _codecs:  # the default dialect: printing a statement
+        if dialect.name not in _codecs:  # the default dialect, for printing statements
             return sa.types.String()
         return _codecs[dialect.name].column_type(self, dialect)
 
@@ -69,36 +69,36 @@ class ColumnType(sa.types.TypeDecorator[T], Generic[T]):
         return self
 
     def check(self, value: Any) -> T:
-        """The one Python value every engine holds for `value`. Raises ValueError with a sentence."""
+        """`value`, normalized to what every engine stores exactly. Raises ValueError with a sentence."""
         raise NotImplementedError
 
     def parameter(self, value: Any) -> T:
-        """The same for a value that is only compared with the column's."""
+        """The same for a value that is only compared with the column."""
         return self.check(value)
 
     def from_json(self, value: Any) -> T:
-        """The same for a value as the API's JSON writes it."""
+        """The same for a value in the format of the API's JSON."""
         return self.check(value)
 
     def json_schema(self) -> dict[str, Any]:
-        """JSON Schema of what `from_json` takes (OpenAPI 3.1)."""
+        """The JSON Schema of the values that `from_json` accepts (OpenAPI 3.1)."""
         raise NotImplementedError
 
     def answer_schema(self) -> dict[str, Any]:
-        """JSON Schema of what the API answers."""
+        """The JSON Schema of the values in responses."""
         return self.json_schema()
 
     def example(self, number: int) -> Any:
-        """The `number`-th example, as the API's JSON writes it; different numbers differ where the type can."""
+        """Example `number`, in the format of the API's JSON; different for each number if the type allows it."""
         raise NotImplementedError
 
     def default(self, value: Any) -> "Default":
-        """The column's DEFAULT in the server, from a value as the API's JSON writes it."""
+        """The server default of a column, from a value in the format of the API's JSON."""
         return Default(self, self.from_json(value), value)
 
 
 class Default(ColumnElement[Any]):
-    """A server default that each dialect writes in its own words; the parentheses let MySQL take it for every type."""
+    """A server default, rendered by each dialect; the parentheses make MySQL accept it for every type."""
 
     inherit_cache = False
 
@@ -109,10 +109,10 @@ class Default(ColumnElement[Any]):
 
 @compiles(Default)
 def _default(element: Default, compiler: Any, **_: Any) -> str:
-    words = _codecs[compiler.dialect.name].default(element.column, element.value)
-    return f"({words.replace('%', '%%') if compiler.preparer._double_percents else words})"
+    sql = _codecs[compiler.dialect.name].default(element.column, element.value)
+    return f"({sql.replace('%', '%%') if compiler.preparer._double_percents else sql})"
 
 
 def copy_default(value: Any) -> Any:
-    """A default that may be handed out: JSON defaults are mutable, so each row gets its own."""
+    """A copy of a default if it is mutable (JSON), so that rows do not share it."""
     return copy.deepcopy(value) if isinstance(value, dict | list) else value

@@ -15,7 +15,7 @@ from .text import checked_text
 
 
 class JSON(ColumnType[Any]):
-    """Any JSON value but null at the top (that is the column's NULL). Numbers are 64-bit integers or doubles."""
+    """Any JSON value except a top-level null (which is NULL). Numbers are 64-bit integers or doubles."""
 
     impl = sa.JSON
 
@@ -48,7 +48,7 @@ class JSON(ColumnType[Any]):
 
     @staticmethod
     def dumps(value: Any) -> str:
-        """The text every engine keeps to the letter."""
+        """The JSON text that every engine stores unchanged."""
         return msgspec.json.encode(value).decode()
 
     @staticmethod
@@ -87,7 +87,7 @@ class Uuid(ColumnType[uuid.UUID]):
 
 
 class Binary(ColumnType[bytes]):
-    """Bytes; base64 in JSON."""
+    """Bytes, encoded as base64 in JSON."""
 
     impl = sa.LargeBinary
 

@@ -1,4 +1,4 @@
-"""Text, and text that is one of a few values."""
+"""Strings, text and enums."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from .base import ColumnType
 def checked_text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a string")
-    text = str.__str__(value)  # str() of an enum's member would be its name
+    text = str.__str__(value)  # str() of an enum member would be its name
     if "\0" in text:
         raise ValueError("must not contain the character NUL (U+0000)")
     try:
@@ -22,11 +22,11 @@ def checked_text(value: Any) -> str:
 
 
 class String(ColumnType[str]):
-    """Text of up to `length` code points, compared, sorted and unique by code point."""
+    """Text of at most `length` code points; compared, sorted and unique by code point."""
 
     impl = sa.String
     indexed = False
-    """Whether an index holds it, which on PostgreSQL takes 2700 bytes at most (a third of a page)."""
+    """Whether an index contains the column: PostgreSQL limits index entries to 2700 bytes (a third of a page)."""
 
     def __init__(self, length: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class String(ColumnType[str]):
         return text
 
     def parameter(self, value: Any) -> str:
-        return checked_text(value)  # a pattern may be longer than what it finds
+        return checked_text(value)  # a LIKE pattern may be longer than the column
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "maxLength": self.length}
@@ -69,7 +69,7 @@ class Text(ColumnType[str]):
 
 
 class Enum(ColumnType[str]):
-    """One of the given strings; a CHECK constraint holds it in the database too (see `check_constraint`)."""
+    """One of the given strings; a CHECK constraint enforces it in the database (see `check_constraint`)."""
 
     impl = sa.String
 
@@ -95,7 +95,7 @@ class Enum(ColumnType[str]):
         return checked_text(value)
 
     def check_constraint(self, column: str, name: Any = None) -> sa.CheckConstraint:
-        """CHECK that `column` holds one of the values, in the words of each engine."""
+        """The CHECK constraint that `column` contains one of the values."""
         return EnumCheck(self, column, name)
 
     def json_schema(self) -> dict[str, Any]:
@@ -106,12 +106,12 @@ class Enum(ColumnType[str]):
 
 
 class EnumCheck(sa.CheckConstraint):
-    """The CHECK of an enum column, which Alembic writes as `types.Enum(...).check_constraint(...)`."""
+    """The CHECK constraint of an enum column, rendered in revisions as `types.Enum(...).check_constraint(...)`."""
 
     def __init__(self, column_type: Enum, column: str, name: Any) -> None:
         super().__init__(sa.column(column, column_type).in_(column_type.values), name=name)
         self.column_type, self.column_name = column_type, column
 
     def _copy(self, **options: Any) -> "EnumCheck":
-        # Alembic works on copies, and SQLAlchemy's would be a plain CheckConstraint
+        # Alembic copies constraints, and SQLAlchemy's copy would be a plain CheckConstraint
         return self._schema_item_copy(EnumCheck(self.column_type, self.column_name, self.name))

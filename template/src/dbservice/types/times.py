@@ -1,4 +1,4 @@
-"""Days, times of day and points in time."""
+"""Dates, times of day and timestamps."""
 
 import datetime as dt
 import re
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from .base import ColumnType
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-# 24:00:00 is a time of the next day, which newer Pythons take and older ones refuse
+# 24:00:00 is not allowed: only newer Python versions accept it, as the next day
 _CLOCK = r"((?:[01]\d|2[0-3]):\d\d:\d\d)(?:\.(\d+))?"
 _TIME = re.compile(_CLOCK, re.ASCII)
 _TIMESTAMP = re.compile(rf"(\d{{4}}-\d\d-\d\d)[Tt ]{_CLOCK}([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -23,7 +23,7 @@ def _microseconds(fraction: str | None) -> str:
 
 
 class Date(ColumnType[dt.date]):
-    """A day of the years 1 to 9999."""
+    """A date in the years 1 to 9999."""
 
     impl = sa.Date
 
@@ -48,7 +48,7 @@ class Date(ColumnType[dt.date]):
 
 
 class Time(ColumnType[dt.time]):
-    """A time of day without a zone, to the microsecond."""
+    """A time of day without a time zone, with microseconds."""
 
     impl = sa.Time
 
@@ -74,7 +74,7 @@ class Time(ColumnType[dt.time]):
 
 
 class Timestamp(ColumnType[dt.datetime]):
-    """A point in time, kept and answered in UTC, to the microsecond."""
+    """A timestamp, stored and returned in UTC, with microseconds."""
 
     impl = sa.DateTime
 
@@ -86,7 +86,7 @@ class Timestamp(ColumnType[dt.datetime]):
         if value.utcoffset() is None:
             raise ValueError("must have an offset from UTC")
         plain = dt.datetime.combine(value.date(), value.timetz())
-        if plain != value:  # a subclass that counts nanoseconds
+        if plain != value:  # a subclass with nanoseconds
             raise ValueError("must not be finer than a microsecond")
         if plain.tzinfo is dt.UTC:
             return plain.replace(fold=0)

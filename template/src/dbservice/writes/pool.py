@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from ..backends.interface import Backend
 from ..errors import OutcomeUnknown, Unavailable
+from ..redaction import describe, log_fields
 from .pydal.dal import DAL
 from .unit import run_unit
 
@@ -137,7 +138,9 @@ class WritePool:
         self.in_flight -= 1
         if job.future.done():
             if error is not None:
-                logger.warning("an abandoned unit of work failed: %s", type(error).__name__)
+                logger.warning(
+                    "an abandoned unit of work failed: %s", describe(error), extra=log_fields(error)
+                )
         elif error is not None:
             job.future.set_exception(error)
         else:

@@ -1,4 +1,4 @@
-"""How values are declared, sent and read on MySQL and MariaDB."""
+"""How column types are declared, encoded and decoded on MySQL and MariaDB."""
 
 import datetime as dt
 import re
@@ -17,10 +17,10 @@ from .driver import HexBytes
 
 
 class MySQLCodec(Codec):
-    """The codec of every backend here; it has no state."""
+    """The codec of MySQL and MariaDB; it has no state."""
 
     def column_type(self, column: ColumnType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        # by code point and without padding, which each server calls by another name
+        # compares by code point, without padding; the servers use different names
         collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
         match column:
             case t.String() | t.Enum():
@@ -72,7 +72,7 @@ class MySQLCodec(Codec):
             case t.Float():
                 return (
                     text if "e" in (text := repr(value)) else f"{text}e0"
-                )  # without an exponent it is a DECIMAL
+                )  # without an exponent, the literal is a DECIMAL
             case t.Date():
                 return f"'{value.isoformat()}'"
             case t.Time():
@@ -88,7 +88,7 @@ class MySQLCodec(Codec):
         return quoted(value)
 
     def default(self, column: ColumnType, value: Any) -> str:
-        # MySQL prints a default's quotes with backslashes, and then cannot read them in a session without those
+        # MySQL prints the quotes of a default with backslashes, and cannot parse them in a session without backslash escapes
         text = t.JSON.dumps(value) if isinstance(column, t.JSON) else value
         if isinstance(text, str) and not re.fullmatch(r"[ -&(-\[\]-~]*", text):
             return f"CONVERT(x'{text.encode().hex()}' USING utf8mb4)"
@@ -116,7 +116,9 @@ def _date(value: dt.date | str) -> dt.date:
 def _time_of_day(value: dt.timedelta | dt.time | str) -> dt.time:
     if isinstance(value, str):
         return dt.time.fromisoformat(value)
-    return value if isinstance(value, dt.time) else (dt.datetime.min + value).time()  # SQLAlchemy has done it
+    return (
+        value if isinstance(value, dt.time) else (dt.datetime.min + value).time()
+    )  # converted by SQLAlchemy
 
 
 def _timestamp(value: dt.datetime | str) -> dt.datetime:

@@ -15,7 +15,7 @@ from ..sql import read_url
 from .codec import MySQLCodec
 from .dialect import mariadb_only, mysql_only, read_dialect
 from .driver import Cursor, no_tls_error
-from .errors import classify_error, constraint_name
+from .errors import classify_error, constraint_name, error_details
 from .migrations import MySQLMigrations
 
 # NO_BACKSLASH_ESCAPES: a quote is doubled and that is all there is to escaping
@@ -39,7 +39,9 @@ class MySQL(Backend):
         ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({words}): wait until it has joined again, or"
         " let DB_HOST name another node"
     }
+    string_quotes = "'\""  # without ANSI_QUOTES
     classify_error = staticmethod(classify_error)
+    error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""How reads are compiled for MySQL and MariaDB, and the comments by which only one of the two runs a part of a statement."""
+"""The SQLAlchemy dialect for reads on MySQL and MariaDB, and SQL comments that only one of the two executes."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from sqlalchemy.dialects import mysql as my
 from ..sql import ExactLike
 
 
-def mysql_only(words: str) -> str:
-    return f"/*!80000 {words} */"  # MariaDB passes over versions from 50700 to 99999
+def mysql_only(sql: str) -> str:
+    return f"/*!80000 {sql} */"  # MariaDB ignores versions from 50700 to 99999
 
 
-def mariadb_only(words: str) -> str:
-    return f"/*M!100100 {words} */"
+def mariadb_only(sql: str) -> str:
+    return f"/*M!100100 {sql} */"
 
 
 def read_dialect() -> sa.Dialect:
-    """The dialect reads are compiled with."""
+    """The dialect for compiling reads."""
     dialect: sa.Dialect = my.dialect(paramstyle="format")
     dialect.statement_compiler = _Compiler
     dialect._backslash_escapes = False  # type: ignore[attr-defined]
@@ -25,8 +25,8 @@ def read_dialect() -> sa.Dialect:
 
 
 class _Compiler(ExactLike, my.base.MySQLCompiler):
-    # in a session without backslash escapes MySQL has none in LIKE either; MariaDB has, and takes one character only:
-    # one that no text here can hold
+    # without backslash escapes in the session, MySQL has no escape character in LIKE; MariaDB still has one, which can
+    # only be replaced: NUL occurs in no text here
     no_escape = mariadb_only(" ESCAPE x'00'")
 
     def visit_nulls_first_op_unary_modifier(self, unary: Any, operator: Any, **options: Any) -> str:

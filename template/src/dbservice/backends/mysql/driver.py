@@ -1,4 +1,4 @@
-"""aiomysql with what it lacks: no plain-text password to a server without TLS, no warnings in the log, exact bytes."""
+"""Fixes for aiomysql: no plain-text password to a server without TLS, no warnings in the log, exact bytes."""
 
 from typing import Any
 
@@ -8,24 +8,24 @@ from pymysql.constants import CLIENT
 
 
 class HexBytes:
-    """Bytes on their way through aiomysql, whose own way of writing them is not PyMySQL's any more."""
+    """Bytes for aiomysql, whose encoder for bytes does not match the current PyMySQL."""
 
     def __init__(self, value: bytes) -> None:
         self.value = value
 
-    def __bytes__(self) -> bytes:  # what SQLAlchemy gives PyMySQL
+    def __bytes__(self) -> bytes:  # SQLAlchemy passes these to PyMySQL
         return self.value
 
 
 class Cursor(aiomysql.Cursor):  # type: ignore[misc]
-    """aiomysql's cursor, which by itself asks for warnings and logs them, and with them what columns hold."""
+    """aiomysql's cursor without its logging of warnings, which contain values of columns."""
 
     async def _show_warnings(self, conn: Any) -> None:
         pass
 
 
 class _Connection(aiomysql.Connection):  # type: ignore[misc]
-    """aiomysql's connection, which by itself sends the password in plain text to who offers no TLS."""
+    """aiomysql's connection, but it sends no password in plain text to a server without TLS."""
 
     async def _request_authentication(self) -> None:
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
@@ -38,4 +38,4 @@ def no_tls_error() -> Exception:
 
 
 pymysql.converters.encoders[HexBytes] = lambda value, mapping=None: f"x'{value.value.hex()}'"
-aiomysql.connection.Connection = _Connection  # what its pool makes
+aiomysql.connection.Connection = _Connection  # the class that its pool uses

@@ -74,6 +74,14 @@ def classify_error(error: BaseException) -> ErrorKind:
     return ErrorKind.LOST if isinstance(error, RuntimeError) and "losed" in str(error) else ErrorKind.OTHER
 
 
+def error_details(error: BaseException) -> tuple[str, str]:
+    """Number and message."""
+    if not isinstance(error, pymysql.err.MySQLError) or len(error.args) < 2:
+        return "", str(error)
+    reason = f" ({error.__cause__})" if isinstance(error.__cause__, OSError) else ""  # aiomysql leaves it out
+    return str(error.args[0]), f"{error.args[1]}{reason}"
+
+
 def constraint_name(error: BaseException) -> str:
     """The constraint or column that `error` names; empty when it does not say."""
     text = str(error.args[1]) if len(error.args) > 1 else ""

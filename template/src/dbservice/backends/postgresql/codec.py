@@ -1,4 +1,4 @@
-"""How values are declared, sent and read on PostgreSQL."""
+"""How column types are declared, encoded and decoded on PostgreSQL."""
 
 import datetime as dt
 import uuid
@@ -15,7 +15,7 @@ from ..sql import quoted
 
 
 class PostgreSQLCodec(Codec):
-    """The codec of every backend here; it has no state."""
+    """The codec of PostgreSQL; it has no state."""
 
     def column_type(self, column: ColumnType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         match column:
@@ -46,7 +46,7 @@ class PostgreSQLCodec(Codec):
             case t.Uuid():
                 return _plain_uuid
             case t.Numeric(scale=0):
-                return lambda value: Decimal(int(value))  # asyncpg gives 1E+4
+                return lambda value: Decimal(int(value))  # asyncpg returns 1E+4
             case t.Numeric() if column.kind is not Decimal:
                 return column.kind
         return None
@@ -89,7 +89,7 @@ class PostgreSQLCodec(Codec):
 
 
 class _Json(sa.types.UserDefinedType[Any]):
-    """JSON whose text is ours: SQLAlchemy's own type would write it a second time."""
+    """JSON that is already encoded: SQLAlchemy's type would encode it twice."""
 
     cache_ok = True
 
@@ -97,12 +97,12 @@ class _Json(sa.types.UserDefinedType[Any]):
         return "JSON"
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert:
-        return t.JSON.dumps  # psycopg2 has read it, and our type reads text
+        return t.JSON.dumps  # psycopg2 decodes JSON, and our type expects text
 
 
 class _AsText(sa.types.UserDefinedType[Any]):
-    """A date or timestamp whose parameters travel as text: asyncpg sends the first and the last that Python has as
-    PostgreSQL's infinities, which equal no stored value."""
+    """A date or timestamp whose parameters are sent as text: asyncpg encodes Python's minimum and maximum as infinities,
+    which equal no stored value."""
 
     cache_ok = True
 
@@ -130,7 +130,7 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
 
 
 def _plain_uuid(value: Any) -> uuid.UUID:
-    return uuid.UUID(int=value.int)  # asyncpg gives a subclass of its own
+    return uuid.UUID(int=value.int)  # asyncpg returns a subclass
 
 
 def _utc(value: dt.datetime) -> dt.datetime:

@@ -17,7 +17,7 @@ from ..interface import Backend, ErrorKind
 from ..sql import quoted, read_url
 from .codec import PostgreSQLCodec
 from .dialect import read_dialect
-from .errors import ConnectError, classify_error, constraint_name
+from .errors import ConnectError, classify_error, constraint_name, error_details
 from .migrations import PostgreSQLMigrations
 
 
@@ -31,6 +31,7 @@ class PostgreSQL(Backend):
         ' ON DATABASE "{database}" TO "{account}"',
     }
     classify_error = staticmethod(classify_error)
+    error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""How reads are compiled for PostgreSQL."""
+"""The SQLAlchemy dialect for reads on PostgreSQL."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..sql import ExactLike
 
 
 def read_dialect() -> sa.Dialect:
-    """The dialect reads are compiled with."""
+    """The dialect for compiling reads."""
     dialect: sa.Dialect = asyncpg_dialect()  # type: ignore[no-untyped-call]
     dialect.statement_compiler = _Compiler
     return dialect
@@ -21,12 +21,12 @@ def read_dialect() -> sa.Dialect:
 
 class _Compiler(ExactLike, pg.base.PGCompiler):
     def order_by_clause(self, select: Any, **options: Any) -> str:
-        """With NULL as the least of all values, as it is elsewhere."""
+        """Sorts NULL before all values, as the other engines do."""
         clauses = [_null_is_least(each) for each in select._order_by_clauses]
         return f" ORDER BY {', '.join(self.process(each, **options) for each in clauses)}" if clauses else ""
 
     def _in_64_bits(self, binary: Any, operator: Any, **options: Any) -> str:
-        """The other engines compute with 64 bits, whatever the type of the column."""
+        """Computes with 64 bits for every integer type, as the other engines do."""
         if isinstance(binary.left.type, t.Integer):
             binary = binary._clone()
             binary.left = sa.cast(binary.left, pg.BIGINT())
@@ -43,5 +43,5 @@ def _null_is_least(clause: Any) -> Any:
     if modifiers & {operators.nulls_first_op, operators.nulls_last_op}:
         return clause
     if isinstance(inner, sa.Column) and not inner.nullable:
-        return clause  # so that its index serves
+        return clause  # so that its index can be used
     return sa.nulls_last(clause) if operators.desc_op in modifiers else sa.nulls_first(clause)

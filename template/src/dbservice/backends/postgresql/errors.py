@@ -86,6 +86,15 @@ def _severity(error: BaseException) -> str | None:
     return getattr(error, "severity_en", None) or getattr(error, "severity", None)
 
 
+def error_details(error: BaseException) -> tuple[str, str]:
+    """SQLSTATE and message, without DETAIL, HINT and the line of the statement."""
+    if isinstance(error, psycopg2.Error) and error.diag.message_primary:
+        return sqlstate(error), error.diag.message_primary
+    if isinstance(error, asyncpg.PostgresError) and error.args:
+        return sqlstate(error), str(error.args[0])
+    return "", str(error)
+
+
 def constraint_name(error: BaseException) -> str:
     """The constraint or column that `error` names; empty when it does not say."""
     diagnostics = getattr(error, "diag", None)

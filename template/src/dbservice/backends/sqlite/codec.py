@@ -1,4 +1,4 @@
-"""How values are declared, sent and read on SQLite."""
+"""How column types are declared, encoded and decoded on SQLite."""
 
 import datetime as dt
 import struct
@@ -15,7 +15,7 @@ from .decimals import decode_decimal, encode_decimal, minor_units
 
 
 class SQLiteCodec(Codec):
-    """The codec of every backend here; it has no state."""
+    """The codec of SQLite; it has no state."""
 
     def column_type(self, column: ColumnType, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         match column:
@@ -67,7 +67,7 @@ class SQLiteCodec(Codec):
 
     def literal(self, column: ColumnType, value: Any) -> str:
         if isinstance(column, t.Float):
-            # DEFAULT takes no function, but a default is short and read exactly
+            # DEFAULT allows no function, but SQLite parses short literals exactly
             return (
                 repr(value) if len(repr(value)) <= 15 else f"double_of(X'{struct.pack('>d', value).hex()}')"
             )
@@ -83,7 +83,7 @@ class SQLiteCodec(Codec):
 
 
 class _Named(sa.types.UserDefinedType[Any]):
-    """A type SQLite only reads the affinity of; the values are ours."""
+    """A declared type that only determines the affinity; the codec encodes the values."""
 
     cache_ok = True
 
@@ -95,7 +95,7 @@ class _Named(sa.types.UserDefinedType[Any]):
 
 
 _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
-    t.Id: sa.INTEGER(),  # only INTEGER PRIMARY KEY numbers itself
+    t.Id: sa.INTEGER(),  # only INTEGER PRIMARY KEY generates values
     t.Integer: sa.INTEGER(),
     t.BigInteger: sa.BIGINT(),
     t.Boolean: _Named("BOOLEAN"),
@@ -104,7 +104,7 @@ _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {
     t.Date: _Named("DATE"),
     t.Time: _Named("TIME"),
     t.Timestamp: _Named("TIMESTAMP"),
-    t.JSON: _Named("JSON_TEXT"),  # JSON would have the affinity of a number
+    t.JSON: _Named("JSON_TEXT"),  # JSON would have numeric affinity
     t.Uuid: _Named("CHAR(32)"),
     t.Binary: _Named("BLOB"),
 }

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import pysqlite
 
 from ..interface import Backend, ErrorKind
 from .codec import SQLiteCodec
-from .errors import classify_error, constraint_name
+from .errors import classify_error, constraint_name, error_details
 from .functions import Connection
 from .migrations import SQLiteMigrations
 
@@ -27,6 +27,7 @@ class SQLite(Backend):
         ErrorKind.MISSING: "the file cannot be opened or created ({words}): check DB_NAME"
     }
     classify_error = staticmethod(classify_error)
+    error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

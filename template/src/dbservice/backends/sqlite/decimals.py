@@ -1,4 +1,4 @@
-"""How SQLite holds decimals: up to 18 digits as whole numbers of the last place, longer ones as text that sorts as they do."""
+"""Decimals on SQLite: up to 18 digits as integers in minor units, longer ones as text that sorts in numeric order."""
 
 from decimal import Decimal
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from ... import types as t
 
 _DIGITS = 18
-"""A decimal of so many digits fits into SQLite's 64-bit integer."""
+"""The maximum number of digits that fits into SQLite's 64-bit integer."""
 
 _WIDTH = 80
-"""Digits of a longer one: as many for every column, so that a sum compares with what it is the sum of."""
+"""The digits of a decimal stored as text: the same for every column, so that sums and columns are comparable."""
 
 
 def encode_decimal(column: t.Numeric, value: Decimal) -> int | str:
@@ -25,7 +25,7 @@ def decode_decimal(column: t.Numeric, value: Any) -> Decimal:
 
 
 def sortable(minor: int) -> str:
-    # p and n keep SQLite from reading a number; the nines' complement makes -2 sort before -1
+    # the prefix prevents conversion to a number; the nines' complement sorts -2 before -1
     return f"p{minor:0{_WIDTH}}" if minor >= 0 else f"n{10**_WIDTH - 1 + minor:0{_WIDTH}}"
 
 

@@ -32,6 +32,11 @@ def classify_error(error: BaseException) -> ErrorKind:
     return ErrorKind.LOST if closed else ErrorKind.OTHER
 
 
+def error_details(error: BaseException) -> tuple[str, str]:
+    """The name of SQLite's code and the message."""
+    return getattr(error, "sqlite_errorname", ""), str(error)
+
+
 def constraint_name(error: BaseException) -> str:
     """The constraint or column that `error` names; empty when it does not say."""
     _, _, columns = str(error).partition("constraint failed: ")

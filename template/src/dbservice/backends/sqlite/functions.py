@@ -1,4 +1,4 @@
-"""A SQLite connection with the SQL functions that our values need, for reads as for writes."""
+"""A SQLite connection with SQL functions for the column types, for reads and writes."""
 
 import sqlite3
 import struct
@@ -8,25 +8,25 @@ from .decimals import minor_units, sortable
 
 
 class Connection(sqlite3.Connection):
-    """SQLite with the functions that our values need, for reads as for writes."""
+    """A SQLite connection with SQL functions for the column types."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # a double's text is not read back to the last bit by every SQLite: doubles travel as their bits
+        # not every SQLite version parses doubles exactly: they are passed as their bits
         self.create_function("double_of", 1, lambda bits: struct.unpack(">d", bits)[0], deterministic=True)
         self.create_function("whole_number", 3, _whole_number, deterministic=True)
         self.create_window_function("sum", 1, _Sum)
 
 
 def _whole_number(value: Any, least: int, most: int) -> int | None:
-    # SQLite turns a whole number that is too large into a double
+    # SQLite converts an integer to a double on overflow
     if value is not None and not (isinstance(value, int) and least <= value <= most):
         raise ValueError("not a whole number that the column takes")
     return value
 
 
 class _Sum:
-    """SUM, of long decimals too, which are text here."""
+    """SUM, also of long decimals, which are stored as text."""
 
     def __init__(self) -> None:
         self.total: Any = 0

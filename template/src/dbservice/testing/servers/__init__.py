@@ -1,8 +1,8 @@
 """Real servers for tests: PostgreSQL, MariaDB and MySQL on free ports of 127.0.0.1, and SQLite files.
 
 `find(engine)` is the server all tests of a session share, `own(engine)` one that a test may stop and kill.
-They differ from a developer's machine on purpose (their time zone is not UTC, their collations are the
-engine's own): a session set up wrongly fails here and not in production.
+Their time zone is not UTC and their collations are the engine's defaults, so that an incorrect session setup
+fails in the tests.
 """
 
 import os
@@ -42,31 +42,31 @@ _shared: shared.Address | None = None
 
 
 def share() -> shared.Address:
-    """Let other processes use the servers of this one: what they hand to `use_shared`."""
+    """Share this process's servers with other processes; returns the address for `use_shared`."""
     return shared.share(lambda engine: find(engine).admin)
 
 
 def use_shared(address: shared.Address) -> None:
-    """From now on `find` starts no server, it asks the process that called `share`."""
+    """Make `find` return servers of the process that called `share`, instead of starting any."""
     global _shared
     _shared = address
 
 
 @cache
 def find(engine: str) -> Server:
-    """The running server of this engine that all tests share: DB_TEST_URL's, or one of ours.
+    """The running server of this engine that all tests share: that of DB_TEST_URL, or one that is started here.
 
-    Raises ServerNotFound, whose message says how to get it.
+    Raises ServerNotFound, Failed.
     """
     kind = ENGINES[engine]
     external = _external()
     if external and external.type == kind.type:
         server = kind(external=external)
         try:
-            if server.is_mine():  # a mysql:// URL does not tell which of the two is behind it
+            if server.is_mine():  # a mysql:// URL may be MySQL or MariaDB
                 return server
         except (psycopg2.Error, pymysql.Error) as error:
-            raise Failed(f"the server of DB_TEST_URL does not let us in: {error}") from None
+            raise Failed(f"cannot connect to the server of DB_TEST_URL: {error}") from None
     if _shared:
         return kind(external=shared.ask(_shared, engine))
     server = kind()
@@ -75,16 +75,16 @@ def find(engine: str) -> Server:
 
 
 def own(engine: str, *, durable: bool = False, options: Sequence[str] = ()) -> Server:
-    """A server for one test, to be used in a `with`: its data goes when the block ends.
+    """A server for one test, as a context manager; its data is removed at the end of the block.
 
-    Unless it is `durable` it never waits for the disk. Killed, it keeps every commit all the same; only the
-    machine may not fail. `options` are added to its command line.
+    Unless it is `durable`, it does not fsync: commits survive a kill of the server, not a crash of the machine.
+    `options` are added to its command line.
     """
     return ENGINES[engine](durable=durable, options=options)
 
 
 def sqlite(folder: Path) -> Database:
-    """A database that is a file in this folder."""
+    """A SQLite database in a new file in `folder`."""
     return Database("sqlite", str(folder / f"{secrets.token_hex(5)}.db"))
 
 

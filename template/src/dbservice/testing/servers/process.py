@@ -1,8 +1,8 @@
-"""Runs a server's program in a folder of its own, never as root, and never longer than the tests last.
+"""Runs a server's program in its own folder, never as root, and at most as long as the tests run.
 
-Root hands folder and program to an unprivileged user, since PostgreSQL and MySQL refuse to run as root. A
-watchdog process holds the other end of a pipe: however the tests end, even by `kill -9`, the pipe closes, and it
-ends what still runs and removes the folders. (PR_SET_PDEATHSIG fires when the *thread* that started it ends.)
+As root, folder and program are run by an unprivileged user, because PostgreSQL and MySQL do not run as root. A
+watchdog process reads from a pipe: when the tests end, even by `kill -9`, the pipe closes, and the watchdog stops
+the servers and removes the folders. (PR_SET_PDEATHSIG fires when the *thread* that started it ends.)
 """
 
 import atexit
@@ -54,7 +54,7 @@ for folder in folders:
 
 
 class Failed(RuntimeError):
-    """A server's program did not do what was asked; the message ends with the end of its log."""
+    """A server's program failed; the message ends with the tail of its log."""
 
 
 class ServerProcess:
@@ -62,7 +62,7 @@ class ServerProcess:
 
     def __init__(self, name: str, *, users: Sequence[str], end: signal.Signals) -> None:
         root = os.geteuid() == 0
-        # Root's TMPDIR may lie where nobody else can look; everybody else's is their own.
+        # Root's TMPDIR may be inaccessible to other users.
         self.folder = Path(tempfile.mkdtemp(prefix=f"test-{name}-", dir="/tmp" if root else None))
         self.name = name
         self.log = self.folder / "log"
@@ -82,7 +82,7 @@ class ServerProcess:
         return self._process is not None and self._process.poll() is None
 
     def usable(self, program: Path, root: Path, parts: Sequence[str]) -> Path:
-        """The program; or a copy of those parts of `root`, if its user may not look there (below /root)."""
+        """The program; or a copy of `parts` of `root`, if its user has no access to it (below /root)."""
         try:
             self.run([program, "--version"])
         except PermissionError:
@@ -93,7 +93,7 @@ class ServerProcess:
         return program
 
     def run(self, command: Sequence[str | Path]) -> None:
-        """Run a command to its end."""
+        """Run a command and wait for it. Raises Failed if it exits with an error."""
         with self.log.open("ab") as log:
             process = self._popen(command, log.fileno())
             try:
@@ -106,13 +106,13 @@ class ServerProcess:
             raise Failed(f"{self.name}: {command[0]} ended with status {status}\n{self.tail()}")
 
     def start(self, command: Sequence[str | Path]) -> None:
-        """Start the server, and leave it running."""
+        """Start the server in the background."""
         with self.log.open("ab") as log:
             self._process = self._popen(command, log.fileno())
         _tell("started", self._process.pid, int(self._end))
 
     def stop(self, hard: bool) -> None:
-        """End the server and wait for it: politely, or at once, with no chance to write anything down."""
+        """Stop the server and wait for it; with `hard`, by SIGKILL."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -141,12 +141,12 @@ class ServerProcess:
             stdout=log,
             stderr=log,
             cwd=self.folder,
-            # Nothing of ours but PATH: a PGDATA or MYSQL_HOME lying about must not lead it elsewhere.
+            # Only PATH is inherited: a PGDATA or MYSQL_HOME must not affect it.
             env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LC_ALL": "C"},
             user=self._user.pw_uid if self._user else None,
             group=self._user.pw_gid if self._user else None,
             extra_groups=[] if self._user else None,
-            start_new_session=True,  # Ctrl-C is for the tests; they stop the server themselves
+            start_new_session=True,  # Ctrl-C must reach only the tests, which stop the server
         )
 
 
@@ -161,7 +161,7 @@ def _unprivileged(users: Sequence[str]) -> pwd.struct_passwd:
 
 
 class _Watchdog:
-    """The pipe to a process that outlives this one by a moment."""
+    """The pipe to the watchdog process."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -182,7 +182,7 @@ class _Watchdog:
 
 @cache
 def _watchdog(pid: int) -> _Watchdog:
-    """One for each process: a fork must not speak for its parent."""
+    """One per process: a fork must not use its parent's pipe."""
     return _Watchdog()
 
 

@@ -1,4 +1,4 @@
-"""What every server of the tests can do: start, stop, be killed, come back with its data, make databases."""
+"""The base class of the test servers: start, stop, kill, restart with the same data, create databases."""
 
 import atexit
 import random
@@ -19,16 +19,16 @@ import pymysql
 
 from .process import Failed, ServerProcess
 
-DEADLINE = 60.0  # seconds a server may take until it answers
+DEADLINE = 60.0  # seconds until a started server must accept connections
 
 
 class ServerNotFound(LookupError):
-    """A server cannot be had on this machine; the message is one sentence that says how to get it."""
+    """A server is not available on this machine; the message is one sentence with how to install it."""
 
 
 @dataclass(frozen=True)
 class Database:
-    """Where a database is, and the account that owns it."""
+    """The address of a database, and the account that owns it."""
 
     type: str  # a value of DB_TYPE: postgresql, mysql or sqlite
     name: str
@@ -38,7 +38,7 @@ class Database:
     password: str = ""
 
     def environ(self) -> dict[str, str]:
-        """The variables that point a service at it."""
+        """The environment variables of a service on it."""
         if self.type == "sqlite":
             return {"DB_TYPE": self.type, "DB_NAME": self.name}
         return {
@@ -51,7 +51,7 @@ class Database:
         }
 
     def connect(self) -> Any:
-        """A DB-API connection by the driver alone: psycopg2, pymysql or sqlite3."""
+        """A DB-API connection of the plain driver: psycopg2, pymysql or sqlite3."""
         if self.type == "sqlite":
             return sqlite3.connect(self.name)
         where: dict[str, Any] = {
@@ -62,19 +62,19 @@ class Database:
         }
         if self.type == "postgresql":
             return psycopg2.connect(**where, dbname=self.name, password=self.password)
-        # PyMySQL sends a password as latin-1, the servers keep it as UTF-8.
+        # PyMySQL encodes a password as latin-1, the servers expect UTF-8.
         password = self.password.encode().decode("latin-1")
         return pymysql.connect(**where, database=self.name or None, password=password, charset="utf8mb4")
 
 
 class Server(ABC):
-    """One server and its administrator's account: started by us, or an `external` one that only answers."""
+    """A server and its administrator's account: started here, or an `external` one that is only connected to."""
 
     engine: ClassVar[str]
     type: ClassVar[str]  # its DB_TYPE
     home_database: ClassVar[str]  # the one its administrator connects to
     usual_port: ClassVar[int]
-    users: ClassVar[Sequence[str]]  # whom root starts it as, the first that exists
+    users: ClassVar[Sequence[str]]  # the first one that exists runs the server if the tests run as root
     end: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(
@@ -107,12 +107,12 @@ class Server(ABC):
 
     @property
     def pid(self) -> int | None:
-        """Of the running program."""
+        """The process id of the running program."""
         return self._process.pid if self._process else None
 
     @property
     def folder(self) -> Path:
-        """Where its data, its socket and its log are."""
+        """The folder of its data, socket and log."""
         assert self._process, f"{self.engine} was not started"
         return self._process.folder
 
@@ -124,7 +124,7 @@ class Server(ABC):
         self.close()
 
     def start(self) -> None:
-        """Start it, on the same port and data as before if there was a before, and wait until it answers."""
+        """Start the server, after a stop with the same port and data, and wait until it accepts connections. Raises Failed."""
         if self.external or self.pid:
             return
         if self._process is None:
@@ -140,10 +140,10 @@ class Server(ABC):
         self._wait(self._process)
 
     def stop(self, hard: bool = False) -> None:
-        """Stop it as an operator would or, with `hard`, kill it where it stands."""
+        """Stop the server; with `hard`, by SIGKILL. Raises ServerNotFound for an external server."""
         if self.external:
             raise ServerNotFound(
-                f"the {self.engine} server of DB_TEST_URL is not the tests' to stop: unset DB_TEST_URL"
+                f"the {self.engine} server of DB_TEST_URL cannot be stopped by the tests: unset DB_TEST_URL"
             )
         if self._process:
             self._process.stop(hard)
@@ -153,14 +153,14 @@ class Server(ABC):
         self.start()
 
     def close(self) -> None:
-        """Stop it and remove its data."""
+        """Stop the server and remove its data."""
         atexit.unregister(self.close)
         if self._process:
             self._process.close()
             self._process = None
 
     def create_database(self, name: str | None = None, password: str | None = None) -> Database:
-        """A fresh database and, by the same name, an account that may do everything in it."""
+        """A new database, and an account of the same name with all privileges on it."""
         self.start()
         name = name or f"t_{secrets.token_hex(5)}"
         database = Database(
@@ -170,7 +170,7 @@ class Server(ABC):
         return database
 
     def query(self, sql: Any, *values: object) -> list[tuple[Any, ...]]:
-        """What a statement answers, run by the administrator and committed at once."""
+        """The rows of a statement, run by the administrator in autocommit mode."""
         with closing(self.admin.connect()) as connection, connection.cursor() as cursor:
             if self.type == "postgresql":
                 connection.autocommit = True
@@ -181,39 +181,39 @@ class Server(ABC):
 
     @property
     def version(self) -> str:
-        """As the server itself gives it."""
+        """The version that the server reports."""
         return str(self.query("SELECT version()")[0][0])
 
     @abstractmethod
     def is_mine(self) -> bool:
-        """Whether what answers is this engine at all."""
+        """Whether the server is of this engine."""
 
     @classmethod
     @abstractmethod
     def locate(cls) -> Path:
-        """The server's program, in its home's bin or sbin; raises ServerNotFound."""
+        """The path of the server's program. Raises ServerNotFound."""
 
     def parts(self) -> tuple[Path, Sequence[str]]:
-        """What the program cannot do without: a folder, and the folders in it."""
+        """The files that the program needs: a folder, and folders in it."""
         return self._program.parent.parent, ["."]
 
     @abstractmethod
     def prepare(self, process: ServerProcess) -> None:
-        """Fill the data folder."""
+        """Initialize the data folder."""
 
     @abstractmethod
     def command(self) -> list[str | Path]:
-        """What starts it."""
+        """The command line of the server."""
 
     @abstractmethod
     def create(self, database: Database) -> None: ...
 
     @abstractmethod
     def drop_database(self, database: Database) -> None:
-        """Drop the database and its account, whoever is still connected."""
+        """Drop the database and its account, even with open connections."""
 
     def lingers(self, log: str) -> bool:
-        """Whether it did not start only because what was killed before it is not quite gone."""
+        """Whether the start failed only because a killed server has not released its resources yet."""
         return False
 
     def _wait(self, process: ServerProcess) -> None:
@@ -227,7 +227,7 @@ class Server(ABC):
             if time.monotonic() > deadline:
                 process.stop(hard=True)
                 raise Failed(
-                    f"{self.engine} did not answer within {DEADLINE:.0f} s: {reason}\n{process.tail()}"
+                    f"{self.engine} accepted no connection within {DEADLINE:.0f} s: {reason}\n{process.tail()}"
                 )
             if not process.running:
                 process.stop(hard=True)
@@ -239,8 +239,7 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses, below those that a system gives to clients: none takes it while a server
-    restarts."""
+    """A free port of 127.0.0.1, outside the ephemeral range, so that no client gets it while a server restarts."""
     while True:
         port = random.randrange(15000, 32000)
         with socket.socket() as probe:

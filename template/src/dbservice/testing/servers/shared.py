@@ -1,4 +1,4 @@
-"""One server of each engine for several processes: the one that starts the others runs it, the others ask where it is."""
+"""One server per engine for several processes: the main process runs it, the others request its address."""
 
 import secrets
 import threading
@@ -10,12 +10,12 @@ from .process import Failed
 from .server import Database, ServerNotFound
 
 Address = tuple[int, str]
-"""The port on 127.0.0.1 and the key of the process that runs the servers."""
+"""The port on 127.0.0.1 and the authentication key of the process that runs the servers."""
 
 
 def share(start: Callable[[str], Database]) -> Address:
-    """Answer whoever asks for an engine with its administrator's account, which `start` gives; one call for an engine
-    at a time."""
+    """Listen for requests from other processes: the reply is the administrator's account that `start` returns for an engine.
+    Calls of `start` for the same engine are serialized."""
     key = secrets.token_hex(16)
     listener = Listener(("127.0.0.1", 0), authkey=key.encode())
     locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -37,7 +37,7 @@ def share(start: Callable[[str], Database]) -> Address:
 
 
 def ask(address: Address, engine: str) -> Database:
-    """The account of the server of `engine`, which may have to be started first. Raises ServerNotFound or Failed."""
+    """The administrator's account of `engine`, whose server is started if needed. Raises ServerNotFound or Failed."""
     port, key = address
     with Client(("127.0.0.1", port), authkey=key.encode()) as connection:
         connection.send(engine)

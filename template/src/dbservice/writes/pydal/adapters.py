@@ -15,6 +15,7 @@ from pydal.objects import Expression, Field, Query
 
 from ...backends.sql import quoted
 from ...errors import Conflict
+from ...redaction import remember_statement
 from .checks import as_list, check_expression, operation, refuse_folding, refuse_sql
 from .fields import ANY_TEXT, ID, FieldType, checked
 
@@ -146,6 +147,7 @@ class AdapterMixin:
 
     def raise_problem(self, error: BaseException, command: str = "") -> None:
         """Remember that the driver raised `error`, and raise what it means to the unit of work, if it means anything."""
+        remember_statement(error, self.db._backend, command)
         failure = self.db._transaction.fail(self.db._backend, error, self._inserted_into(command))
         if failure.is_disconnected:
             self.db.drop_connection()

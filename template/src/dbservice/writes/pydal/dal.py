@@ -15,6 +15,7 @@ from pydal.objects import Field, Row
 
 from ...backends.interface import Backend, ErrorKind
 from ...errors import OutcomeUnknown
+from ...redaction import remember_statement
 from ...schema import default_of, has_default, is_managed
 from ...types import Id
 from ..transaction import Transaction
@@ -150,6 +151,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             cursor.execute("COMMIT")
         except BaseException as error:
             self.drop_connection()
+            remember_statement(error, self._backend, "COMMIT")
             if self._backend.classify_error(error) in (
                 ErrorKind.LOST,
                 ErrorKind.NOT_IN_CLUSTER,
@@ -158,7 +160,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
                 raise OutcomeUnknown(
                     "The connection was lost during the commit; the write may have been stored: check before retrying."
                 ) from error
-            self._adapter.raise_problem(error)
+            self._adapter.raise_problem(error, "COMMIT")
             raise
         # PostgreSQL reports success for the COMMIT of a failed transaction, as "ROLLBACK"
         if getattr(cursor, "statusmessage", "COMMIT") != "COMMIT":
