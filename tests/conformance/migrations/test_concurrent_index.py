@@ -106,3 +106,30 @@ def test_an_index_that_was_completed_is_not_created_again(indexed: CliService) -
     connection.close()
     indexed.upgrade()  # as after a run that was killed between the two
     assert state(indexed) == [True]
+
+
+RAW = 'op.execute("CREATE INDEX CONCURRENTLY {}ix_users_email ON users (email)")'
+
+
+@pytest.mark.parametrize("words", ["", "IF NOT EXISTS "])
+def test_an_index_of_a_hand_written_statement_is_replaced_too(indexed: CliService, words: str) -> None:
+    revision = indexed.versions / "0002.py"
+    line = next(line for line in REVISION.splitlines() if "op.create_index" in line)
+    revision.write_text(REVISION.replace(line.strip(), RAW.format(words)))
+    indexed.options["limits"] = Limits(attempts=1)
+    indexed.tables(ONE)
+    with locked(indexed), pytest.raises(StartupError, match="lock timeout"):
+        indexed.upgrade()
+    assert state(indexed) == [False]
+    indexed.upgrade()
+    assert state(indexed) == [True]
+
+
+def test_an_invalid_index_is_missing_to_check_migrations(indexed: CliService) -> None:
+    indexed.options["limits"] = Limits(attempts=1)
+    indexed.tables(ONE.replace("unique=True", "index=True"))
+    with locked(indexed), pytest.raises(StartupError, match="lock timeout"):
+        indexed.upgrade()
+    assert "create_index" in "\n".join(indexed.differences())
+    indexed.upgrade()
+    assert "create_index" not in "\n".join(indexed.differences())
