@@ -130,7 +130,9 @@ class CliService:
         migrations.upgrade(self.service, self.backend)
 
     def migrate_to(self, revision: str) -> None:
-        migrations.migrate_to(self.service, self.backend, revision)
+        """As the command line's `migrate --to`."""
+        applied = migrations.is_applied(self.service, self.backend, revision)
+        (migrations.downgrade if applied else migrations.upgrade)(self.service, self.backend, revision)
 
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """A command of the service, in a process of its own, that knows nothing of this one's environment."""

@@ -175,7 +175,7 @@ def test_the_commands_take_a_database_from_nothing_to_a_changed_table(
     assert code == 0 and re.fullmatch(rf"{where} has no tables of demo any more\.\n", out)
     assert migrations.current(cli_service.service, cli_service.backend) is None
     code, out, err = run("migrate", "--to", "nonsense")
-    assert (code, out) == (1, "") and re.fullmatch(r"demo: The migration stopped: .*nonsense.*\.\n", err)
+    assert (code, out) == (1, "") and re.fullmatch(r"demo: The migration failed: .*nonsense.*\.\n", err)
 
 
 def test_a_service_without_tables_has_nothing_to_migrate(cli_service: CliService, run: CommandLine) -> None:

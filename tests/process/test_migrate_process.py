@@ -57,9 +57,9 @@ def test_a_signal_cancels_the_statement_in_the_server(
     with cli_service.backend.migrations.lock("migrate demo", 0):
         pass
     assert not [line for line in err if "Traceback" in line]
-    (stopped,) = (line for line in err if "The migration stopped at 0001.py, line " in line)
+    (failed,) = (line for line in err if "The migration failed at 0001.py, line " in line)
     if cli_service.database.type == "mysql":  # whose DDL cannot be rolled back
-        assert "The statements before it stay executed" in stopped
+        assert "The statements before it stay executed" in failed
     else:
         assert "first" not in names(cli_service)
     write_revision(cli_service, "0001", None, CREATE.format("first"), CREATE.format("second"))

@@ -55,15 +55,15 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
     serve.add_argument("--port", type=_port, help="port to listen on (PORT, 8000)")
     serve.set_defaults(command=_serve)
-    migrate = commands.add_parser("migrate", help="bring the tables to the newest revision")
+    migrate = commands.add_parser("migrate", help="upgrade the tables to the latest revision")
     migrate.add_argument(
-        "--to", metavar="REVISION", help="upgrade or downgrade to this revision; `base`: to no tables"
+        "--to", metavar="REVISION", help="upgrade or downgrade to this revision; `base`: before the first one"
     )
     migrate.set_defaults(command=_migrate)
-    revision = commands.add_parser("revision", help="write the migration for what changed in tables.py")
-    revision.add_argument("-m", "--message", required=True, help="what it does, in a few words")
+    revision = commands.add_parser("revision", help="write a revision for the changes in tables.py")
+    revision.add_argument("-m", "--message", required=True, help="a short description")
     revision.set_defaults(command=_revision)
-    check = commands.add_parser("check-migrations", help="do the database and tables.py agree?")
+    check = commands.add_parser("check-migrations", help="compare the database with tables.py")
     check.set_defaults(command=_check)
     return parser
 
@@ -155,10 +155,10 @@ def _run_migration(
             )
         print(f"{service.name} owns no tables: nothing to migrate.")
         return 0
-    if revision is None:
-        migrations.upgrade(service, backend, token=token)
+    if revision is not None and migrations.is_applied(service, backend, revision):
+        migrations.downgrade(service, backend, revision, token=token)
     else:
-        migrations.migrate_to(service, backend, revision, token=token)
+        migrations.upgrade(service, backend, revision or "head", token=token)
     current = migrations.current(service, backend)
     where = f"is at revision {current}" if current else f"has no tables of {service.name} any more"
     print(f"{backend.settings.target} {where}.")

@@ -273,6 +273,23 @@ def test_the_index_of_a_foreign_key_may_be_replaced(cli_service: CliService, kin
     cli_service.migrate_to("base")
 
 
+def test_one_of_two_foreign_keys_on_a_column_goes(cli_service: CliService) -> None:
+    """On MySQL both use the index that was created for the first one."""
+    halls = 'class Halls(Table, name="halls"): size = Column(Integer())\n'
+    second = 'ForeignKeyConstraint(["room_id"], ["halls.id"], name="fk_hall")'
+    both = halls + meetings(second)
+    cli_service.tables(both)
+    cli_service.revision("first")
+    cli_service.upgrade()
+    cli_service.tables(both.replace('ForeignKey("rooms.id")', ""))
+    assert cli_service.revision("second")
+    cli_service.upgrade()
+    assert cli_service.differences() == [] and cli_service.revision("nothing") == ""
+    cli_service.migrate_to("0001")
+    cli_service.tables(both)
+    assert cli_service.differences() == []
+
+
 REFERENCE = 'ForeignKeyConstraint(["starts", "host"], ["rooms.number", "rooms.kind"])'
 
 

@@ -26,12 +26,12 @@ def test_two_revisions_that_both_come_last_are_named(cli_service: CliService) ->
         lambda: migrations.head(cli_service.service),
     ]
     for work in works:
-        with pytest.raises(StartupError, match="0002_here and 0002_there both come last: set down_revision"):
+        with pytest.raises(StartupError, match="0002_here and 0002_there are both heads: set down_revision"):
             work()
 
 
 BROKEN = {
-    'op.execute("SELECT nonsense FROM nowhere")': "0002_broken.py, line 13, the database said: ",
+    'op.execute("SELECT nonsense FROM nowhere")': "0002_broken.py, line 13: database error: ",
     "raise ValueError('what now')": "0002_broken.py, line 13: ValueError: what now.",
     "op.drop_table('users')\n    op.add_column('nowhere', sa.Column('a', types.Nonsense()))": (
         "0002_broken.py, line 14: AttributeError: "
@@ -94,7 +94,7 @@ def test_rows_that_violate_a_change_are_one_sentence(
     before = seen(cli_service)
     cli_service.tables(BEFORE.replace(*change))
     cli_service.revision()
-    pattern = r"^The migration stopped at 0002_change.py, line \d+, the database said: [^\n]+$"
+    pattern = r"^The migration failed at 0002_change.py, line \d+: database error: [^\n]+$"
     with pytest.raises(StartupError, match=pattern):
         cli_service.upgrade()
     assert (
@@ -107,8 +107,8 @@ def test_rows_that_violate_a_change_are_one_sentence(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (('email = Column(String(20)', 'email = Column(String(3)'), r"users\.email holds a value that String\(3\) does not take: must have at most 3 characters, has \d+"),
-        (('age = Column(Integer()', 'age = Column(Numeric(2, 2)'), r"users\.age holds a value that Numeric\(2, 2\) does not take: must have at most 0 digits before the point"),
+        (('email = Column(String(20)', 'email = Column(String(3)'), r"users\.email holds a value that String\(3\) cannot hold: must have at most 3 characters, has \d+"),
+        (('age = Column(Integer()', 'age = Column(Numeric(2, 2)'), r"users\.age holds a value that Numeric\(2, 2\) cannot hold: must have at most 0 digits before the point"),
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_fit_the_new_type_is_named(
@@ -120,5 +120,5 @@ def test_a_value_that_does_not_fit_the_new_type_is_named(
     fill(cli_service)
     cli_service.tables(BEFORE.replace(*change))
     cli_service.revision()
-    with pytest.raises(StartupError, match=rf"line \d+, the database said: {said}\.$"):
+    with pytest.raises(StartupError, match=rf"line \d+: database error: {said}\.$"):
         cli_service.upgrade()

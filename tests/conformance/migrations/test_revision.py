@@ -85,9 +85,9 @@ def test_what_a_revision_drops_is_named(cli_service: CliService, caplog: pytest.
     text = cli_service.revision("second", again=True)
     said = [
         "drops the table notes with all its rows",
-        "drops users.email with what it holds",
-        "drops users.big with what it holds",
-        "drops users.nick with what it holds; if it was renamed to nickname, write batch_op.alter_column('nick',"
+        "drops users.email with its data",
+        "drops users.big with its data",
+        "drops users.nick with its data; if it was renamed to nickname, write batch_op.alter_column('nick',"
         " new_column_name='nickname') in place of the two lines",
     ]
     for sentence in said:

@@ -69,6 +69,6 @@ def upgrade():
     op.execute("DELETE FROM users")
 """
     )
-    with pytest.raises(StartupError, match="row 1 of posts names a row of users that is not there"):
+    with pytest.raises(StartupError, match="row 1 of posts refers to a row of users that does not exist"):
         cli_service.upgrade()
     assert len(rows(cli_service, "users")) == 3

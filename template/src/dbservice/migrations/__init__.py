@@ -1,7 +1,7 @@
-"""Alembic for a service that shares its database: its own version table, only its own tables, one runner at a time."""
+"""Alembic for a service that shares its database: its own version table, only its own tables, one migration at a time."""
 
 from .cancellation import CancelToken, run_cancellable
-from .commands import differences, migrate_to, revision, upgrade
+from .commands import differences, downgrade, is_applied, revision, upgrade
 from .environment import Owner, run
 from .status import current, describe_mismatch, head, read_version, version_statement
 
@@ -11,8 +11,9 @@ __all__ = [
     "current",
     "describe_mismatch",
     "differences",
+    "downgrade",
     "head",
-    "migrate_to",
+    "is_applied",
     "read_version",
     "revision",
     "run",

@@ -58,8 +58,8 @@ def rank(operation: Any) -> int:
 
 
 def _sort(container: Any, parents_first: list[str]) -> None:
-    """New and changed tables, parents first, then dropped ones, children first. What refers to a key that goes is dropped
-    before it."""
+    """New and changed tables, parents first, then dropped ones, children first. A foreign key is dropped before the key
+    that it refers to."""
 
     def place(operation: Any) -> int:
         return parents_first.index(operation.table_name)

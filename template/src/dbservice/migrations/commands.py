@@ -1,4 +1,4 @@
-"""The commands: upgrade, downgrade, compare, write a revision."""
+"""The commands: upgrade, downgrade, compare with `tables.py`, write a revision."""
 
 import logging
 import re
@@ -14,9 +14,9 @@ from ..backends.interface import Backend
 from ..settings import Settings
 from . import autogenerate, render, review
 from .cancellation import CancelToken
-from .environment import Owner, connected, script_directory
+from .environment import Owner, connected, script_directory, startup_errors
 from .runner import migration
-from .status import known_revision
+from .status import checked_current
 
 logger = logging.getLogger("alembic.runtime.migration")
 
@@ -24,34 +24,37 @@ logger = logging.getLogger("alembic.runtime.migration")
 def upgrade(
     service: Owner, backend: Backend, revision: str = "head", *, token: CancelToken | None = None
 ) -> None:
-    """Bring the database to `revision`, under the lock. Raises StartupError with a sentence."""
+    """Upgrade the database to `revision`, an id or its beginning, under the migration lock. A database that is at a later
+    revision stays as it is. Raises StartupError."""
     with migration(service, backend, token) as running:
         backend.migrations.create_schema(running.connection)
-        known_revision(service, running.connection)
-        running.run(lambda config: command.upgrade(config, revision))
+        checked_current(service, running.connection)
+        target = _resolve(service, revision)
+        running.run(lambda config: command.upgrade(config, target))
 
 
-def migrate_to(service: Owner, backend: Backend, revision: str, *, token: CancelToken | None = None) -> None:
-    """Take the database to `revision`, forward or back ("base": to no tables), under the lock."""
+def downgrade(service: Owner, backend: Backend, revision: str, *, token: CancelToken | None = None) -> None:
+    """Downgrade the database to an earlier `revision`, or to "base", before the first one. Raises StartupError."""
     with migration(service, backend, token) as running:
-        backend.migrations.create_schema(running.connection)
-        found = known_revision(service, running.connection)
+        checked_current(service, running.connection)
+        target = _resolve(service, revision)
+        running.run(lambda config: command.downgrade(config, target))
+
+
+def is_applied(service: Owner, backend: Backend, revision: str) -> bool:
+    """Whether the database is at `revision` or at a later one, so that only `downgrade` can lead to it. Raises StartupError."""
+    with connected(service, backend) as connection:
+        found = checked_current(service, connection)
+        target = _resolve(service, revision)
         script = script_directory(service)
-        older = {each.revision for each in script.iterate_revisions(found, "base")} if found else set()
-        wanted = revision
-        if revision not in ("base", "head", "heads"):
-            target = script.get_revision(revision) if revision else None
-            if target is None:
-                raise CommandError(f"there is no revision {revision!r}")
-            wanted = target.revision
-        work = command.downgrade if wanted == "base" or wanted in older else command.upgrade
-        running.run(lambda config: work(config, wanted))
+        applied = {each.revision for each in script.iterate_revisions(found, "base")} if found else set()
+        return target == "base" or target in applied
 
 
 def differences(service: Owner, backend: Backend) -> list[str]:
-    """What would still have to be done to the database, as lines of a revision: empty when it and `tables.py` agree.
+    """The operations that lead from the database to `tables.py`, as lines of a revision; empty when the two agree.
 
-    Tables of others are never looked at, and so are tables that `tables.py` no longer has."""
+    Tables of other services are ignored, and so are tables that `tables.py` no longer has. Raises StartupError."""
     tables = service.tables.tables
     with connected(service, backend) as connection:
         script = autogenerate.compare(
@@ -62,14 +65,14 @@ def differences(service: Owner, backend: Backend) -> list[str]:
         )
         if script.upgrade_ops is None or script.upgrade_ops.is_empty():
             return []
-        return render.rendered(script.upgrade_ops).splitlines()
+        return render.render_operations(script.upgrade_ops).splitlines()
 
 
 def revision(service: Owner, message: str) -> Path | None:
-    """Write the revision that leads from the last one to `tables.py`; its path, or None when nothing changed.
+    """Write the revision that leads from the latest one to `tables.py`; its path, or None when nothing changed.
 
-    Compared with a scratch SQLite database that holds the revisions so far: no server is needed, and no other service's
-    table can get in. Raises StartupError with a sentence."""
+    `tables.py` is compared with a temporary SQLite database at the latest revision: no server is needed, and no table of
+    another service can get in. Raises StartupError."""
     versions = service.migrations / "versions"
     versions.mkdir(parents=True, exist_ok=True)
     review.check_tables(service.tables)
@@ -85,13 +88,24 @@ def revision(service: Owner, message: str) -> Path | None:
     review.isolate_renames(script)
     for sentence in dropped:
         logger.warning("the revision %s", sentence)
-    path = versions / f"{_new_id(service, message)}.py"
-    render.write(path, message, script_directory(service).get_current_head(), script, dropped)
+    path = versions / f"{_new_revision_id(service, message)}.py"
+    render.write_revision(path, message, script_directory(service).get_current_head(), script, dropped)
     return path
 
 
-def _new_id(service: Owner, message: str) -> str:
-    """The number after the highest, and the message: two that were written apart have two ids, and both are seen."""
+def _resolve(service: Owner, revision: str) -> str:
+    """The full id of a revision, "base" or "head". Raises StartupError."""
+    if revision in ("base", "head", "heads"):
+        return revision
+    with startup_errors(service):
+        found = script_directory(service).get_revision(revision) if revision else None
+        if found is None:
+            raise CommandError(f"there is no revision {revision!r}")
+        return found.revision
+
+
+def _new_revision_id(service: Owner, message: str) -> str:
+    """The next number and the message: two revisions with the same number, from two branches, still have different ids."""
     known = [each.revision for each in script_directory(service).walk_revisions()]
     number = 1 + max(
         (int(found[0]) for each in known if (found := re.match(r"\d{4}", each))), default=len(known)

@@ -1,4 +1,4 @@
-"""What Alembic runs in: its configuration, its connection, and its errors as one sentence."""
+"""Alembic's environment: its configuration, its connection, and its errors as StartupError."""
 
 import logging
 import traceback
@@ -35,10 +35,12 @@ class Owner(Protocol):
 
 
 def run(service: Owner) -> None:
-    """What `migrations/env.py` calls: run the revisions on the connection that the commands below hand over."""
+    """Run the revisions on the connection that the command has opened. `migrations/env.py` calls it."""
     connection = context.config.attributes.get("connection")
     if connection is None:
-        raise CommandError(f"use `python -m {service.package} migrate` or `revision`: they know the database")
+        raise CommandError(
+            f"Alembic has no connection: use `python -m {service.package} migrate` or `revision`"
+        )
     context.configure(
         connection=connection,
         target_metadata=service.tables,
@@ -50,12 +52,12 @@ def run(service: Owner) -> None:
 
 
 def script_directory(service: Owner) -> ScriptDirectory:
-    """The revisions on disk, of which there is one line. Raises StartupError."""
-    with one_sentence(service):
+    """The revisions on disk, which must have one head. Raises StartupError."""
+    with startup_errors(service):
         script = ScriptDirectory.from_config(alembic_config(service))
         if len(heads := script.get_heads()) > 1:
             raise CommandError(
-                f"the revisions {' and '.join(sorted(heads))} both come last: set down_revision of the one to the other"
+                f"the revisions {' and '.join(sorted(heads))} are both heads: set down_revision of one of them to the other"
             )
         return script
 
@@ -70,19 +72,20 @@ def alembic_config(service: Owner) -> Config:
 
 @contextmanager
 def connected(service: Owner, backend: Backend) -> Iterator[sa.Connection]:
+    """A connection for a migration, closed at the end. Raises StartupError."""
     engine = backend.migrations.engine()
-    with one_sentence(service), engine.connect() as connection:
+    with startup_errors(service), engine.connect() as connection:
         yield connection
     engine.dispose()
 
 
 @contextmanager
-def one_sentence(service: Owner) -> Iterator[None]:
-    """What is wrong with a revision or the database, as a StartupError; what is wrong with us, as it is."""
+def startup_errors(service: Owner) -> Iterator[None]:
+    """Raise errors of a revision and of the database as StartupError; programming errors of the platform as they are."""
     try:
         yield
     except CommandError as error:
-        raise StartupError(f"The migration stopped: {first_line(error)}.") from None
+        raise StartupError(f"The migration failed: {single_line(error)}.") from None
     except StartupError:
         raise
     except Exception as error:
@@ -92,13 +95,14 @@ def one_sentence(service: Owner) -> Iterator[None]:
         places = [each for each in frames if Path(each.filename).is_relative_to(service.migrations)]
         where = f" at {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
         if isinstance(error, sa.exc.DBAPIError):
-            said = f"{where}, the database said: {first_line(error.orig)}"
+            reason = f"database error: {single_line(error.orig)}"
         elif where:
-            said = f"{where}: {type(error).__name__}: {first_line(error)}"
+            reason = f"{type(error).__name__}: {single_line(error)}"
         else:
             raise
-        raise StartupError(f"The migration stopped{said}.") from error
+        raise StartupError(f"The migration failed{where}: {reason}.") from error
 
 
-def first_line(error: Any) -> str:
+def single_line(error: Any) -> str:
+    """The text of an error on one line, without its full stop."""
     return " ".join(str(error).split()).rstrip(".")

@@ -18,7 +18,7 @@ from .comparison import enum_check, final_name
 from .operations import AlterPrimaryKeyOp, BackfillOp, CreateCheckOp, DropCheckOp
 
 
-def rendered(container: Any) -> str:
+def render_operations(container: Any) -> str:
     """The operations as Python, indented as the body of a function."""
     if container.is_empty():
         return "pass"
@@ -32,21 +32,21 @@ def rendered(container: Any) -> str:
     )
 
 
-def write(
+def write_revision(
     path: Path, message: str, before: str | None, script: ops.MigrationScript, notes: list[str]
 ) -> None:
-    """Write the file of a revision whose id is the file's name; `notes` say what to know before it runs."""
-    up, down = (rendered(each) for each in (script.upgrade_ops, script.downgrade_ops))
+    """Write the file of a revision, whose id is the file's name, with `notes` in its docstring."""
+    up, down = (render_operations(each) for each in (script.upgrade_ops, script.downgrade_ops))
     own = "\nfrom dbservice import types\n" if re.search(r"\btypes\.", up + down) else ""
     alchemy = "import sqlalchemy as sa\n" if re.search(r"\bsa\.", up + down) else ""
     about = _in_docstring(" ".join(message.split()))
-    said = "".join(f"\n{_in_docstring(textwrap.fill(f'It {note}.', 100))}\n" for note in notes)
+    noted = "".join(f"\n{_in_docstring(textwrap.fill(f'It {note}.', 100))}\n" for note in notes)
     text = _FILE.format(
         about=about, revision=path.stem, before=before, revises=f" {before}" if before else "", own=own,
-        alchemy=alchemy, up=up, down=down, notes=said,
+        alchemy=alchemy, up=up, down=down, notes=noted,
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
-    if importlib.util.find_spec("ruff"):  # a tool of development: `make check` is content right away
+    if importlib.util.find_spec("ruff"):  # installed for development: `make check` passes at once
         for words in (["check", "--fix-only"], ["format"]):
             subprocess.run([sys.executable, "-m", "ruff", *words, "--quiet", path], check=False)
 

@@ -18,8 +18,8 @@ def check_tables(tables: sa.MetaData) -> None:
         for index in table.indexes:
             if not all(isinstance(each, sa.Column) for each in index.expressions):
                 raise StartupError(
-                    f"The index {index.name} of {table.name} has an expression or an order: not every engine has such"
-                    " indexes, write names of columns only."
+                    f"The index {index.name} of {table.name} has an expression or an order, which not every engine"
+                    " supports: write column names only."
                 )
         keys = [
             tuple(each.columns.keys()) for each in table.constraints if isinstance(each, sa.UniqueConstraint)
@@ -51,13 +51,13 @@ def check_portable(script: ops.MigrationScript) -> None:
                 and not each.column.server_default
             ):
                 sentence = (
-                    f"{each.table_name}.{each.column.name} is required and has no default: rows that are there already would"
-                    " have no value. Give it a default; or make it optional, fill it in, and require it one revision later."
+                    f"{each.table_name}.{each.column.name} is required and has no default: existing rows would have no value."
+                    " Give it a default; or write nullable=True, fill it, and remove nullable=True one revision later."
                 )
                 if old := renamed.get(each.column.name):
                     sentence += (
-                        f" If it is {each.table_name}.{old.column_name} renamed, make it optional for this revision, write"
-                        f" {_rename(old, each.column.name)} in place of the two lines, and take the optional away again."
+                        f" If it is {each.table_name}.{old.column_name} renamed, write nullable=True for this revision, write"
+                        f" {_rename(old, each.column.name)} in place of the two lines, and remove nullable=True again."
                     )
                 raise StartupError(sentence)
 
@@ -106,8 +106,7 @@ def _check_foreign_keys(tables: sa.MetaData) -> None:
 
 
 def describe_drops(script: ops.MigrationScript) -> list[str]:
-    """What the revision drops with its data, and what to write for a column that is only renamed; each continues the
-    words "the revision"."""
+    """What the revision drops, and what to write if a column was only renamed; each without its subject, the revision."""
     found = [
         f"drops the table {each.table_name} with all its rows"
         for each in (script.upgrade_ops.ops if script.upgrade_ops else ())
@@ -117,7 +116,7 @@ def describe_drops(script: ops.MigrationScript) -> list[str]:
         renamed = {old.column_name: new for new, old in _renamed(table).items()}
         for each in table.ops:
             if isinstance(each, ops.DropColumnOp):
-                sentence = f"drops {each.table_name}.{each.column_name} with what it holds"
+                sentence = f"drops {each.table_name}.{each.column_name} with its data"
                 if new := renamed.get(each.column_name):
                     sentence += f"; if it was renamed to {new}, write {_rename(each, new)} in place of the two lines, and back in downgrade()"
                 found.append(sentence)

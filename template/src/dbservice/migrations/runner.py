@@ -1,4 +1,4 @@
-"""Runs Alembic under the migration lock: retries what met a lock, checks before each statement that it may go on."""
+"""Runs Alembic under the migration lock: retries after lock timeouts, checks the lock before each statement."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from ..backends.interface import UNCHECKED, Backend, ErrorKind
 from ..errors import StartupError
 from .cancellation import CancelToken
-from .environment import Owner, alembic_config, connected, one_sentence, script_directory
+from .environment import Owner, alembic_config, connected, script_directory, startup_errors
 from .locking import MigrationLock, acquire_lock
 
 logger = logging.getLogger("alembic.runtime.migration")
@@ -34,12 +34,12 @@ class Migration:
         self._service, self._backend, self._lock, self._token = service, backend, lock, token
 
     def run(self, work: Callable[[Config], None]) -> None:
-        """Run one of Alembic's commands. Raises StartupError with a sentence."""
+        """Run one of Alembic's commands. Raises StartupError."""
         script_directory(self._service)
         config = alembic_config(self._service)
         config.attributes["connection"] = self.connection
         try:
-            with one_sentence(self._service), self._checked_statements():
+            with startup_errors(self._service), self._checked_statements():
                 self._run_with_retries(lambda: work(config))
         except StartupError as error:
             if self._lock.lost:
@@ -97,14 +97,16 @@ class Migration:
         options = {"version_table": self._service.version_table}
         impl: Any = MigrationContext.configure(self.connection, opts=options).impl
         try:
-            return str(impl.journal_table) if hasattr(impl, "half_done") and impl.half_done() else ""
+            return (
+                str(impl.journal_table) if hasattr(impl, "is_interrupted") and impl.is_interrupted() else ""
+            )
         except sa.exc.DBAPIError:  # the connection is lost
             return ""
 
 
 @contextmanager
 def migration(service: Owner, backend: Backend, token: CancelToken | None) -> Iterator[Migration]:
-    """Begin a migration: wait for the lock, connect. Raises StartupError with a sentence."""
+    """Begin a migration: wait for the lock, connect. Raises StartupError."""
     token = token or CancelToken()
     try:
         with (

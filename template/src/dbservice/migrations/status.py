@@ -21,14 +21,22 @@ def head(service: Owner) -> str | None:
 def current(service: Owner, backend: Backend) -> str | None:
     """The revision that the database is at; None when it holds none of the service's tables."""
     with connected(service, backend) as connection:
-        return _revision(service, connection)
+        return _current(service, connection)
+
+
+def checked_current(service: Owner, connection: sa.Connection) -> str | None:
+    """The revision that the database is at. Raises StartupError when this code does not know it."""
+    found = _current(service, connection)
+    if found and found not in {each.revision for each in script_directory(service).walk_revisions()}:
+        raise StartupError(describe_mismatch(service, found))
+    return found
 
 
 def describe_mismatch(service: Owner, found: str | None, *, started: bool = False) -> str:
     """Why this code cannot work with the database's revision `found`, in a sentence; empty when it can.
 
-    A service that has `started` goes on when a newer deployment has moved the database on: migrations come first, and
-    the old version serves until the new one is ready."""
+    A service that has `started` continues at a newer revision: a deployment migrates first, and the old version serves
+    until the new one is ready."""
     script = script_directory(service)
     wanted = script.get_current_head()
     if found == wanted:
@@ -74,16 +82,8 @@ def _unreadable(service: Owner, backend: Backend, error: Exception) -> str:
     return f"{sentence}the account {backend.settings.db_user} needs SELECT on it."
 
 
-def _revision(service: Owner, connection: sa.Connection) -> str | None:
+def _current(service: Owner, connection: sa.Connection) -> str | None:
     options = {"version_table": service.version_table}
     found = MigrationContext.configure(connection, opts=options).get_current_revision()
     connection.rollback()
-    return found
-
-
-def known_revision(service: Owner, connection: sa.Connection) -> str | None:
-    """The same, which the code must know. Raises StartupError."""
-    found = _revision(service, connection)
-    if found and found not in {each.revision for each in script_directory(service).walk_revisions()}:
-        raise StartupError(describe_mismatch(service, found))
     return found

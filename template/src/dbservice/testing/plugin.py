@@ -260,6 +260,6 @@ def migrations_are_complete(database: servers.Database) -> None:
         return
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the migrations do not create what tables.py declares"
-    migrations.migrate_to(service, engine, "base")
+    migrations.downgrade(service, engine, "base")
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the second upgrade creates something else"

@@ -1,4 +1,4 @@
-"""DDL that MySQL and MariaDB write or need in their own way: quoted names in a CHECK, an index for each foreign key."""
+"""DDL of MySQL and MariaDB that differs: quoted names in a CHECK, an index for each foreign key."""
 
 import re
 from typing import Any
@@ -47,10 +47,12 @@ def drop_needed_index(connection: sa.Connection, table: str, index: str) -> bool
 
 
 def drop_foreign_key_index(connection: sa.Connection, table: str, key: str) -> None:
-    """Drop the index that was made for a foreign key, now dropped."""
+    """Drop the index that was created for a foreign key, which is dropped already. Another foreign key may need it."""
     if key in [each["name"] for each in sa.inspect(connection).get_indexes(table)]:
-        quote = connection.dialect.identifier_preparer.quote
-        connection.exec_driver_sql(f"ALTER TABLE {quote(table)} DROP INDEX {quote(key)}")
+        if not drop_needed_index(connection, table, key):
+            quote = connection.dialect.identifier_preparer.quote
+            connection.exec_driver_sql(f"ALTER TABLE {quote(table)} DROP INDEX {quote(key)}")
+        drop_covered_indexes(connection, table)
 
 
 def drop_covered_indexes(connection: sa.Connection, table: str) -> None:

@@ -1,4 +1,4 @@
-"""Migrations on MySQL and MariaDB: one runner by GET_LOCK."""
+"""Migrations on MySQL and MariaDB: a lock by GET_LOCK."""
 
 from contextlib import closing
 from typing import Any
@@ -22,7 +22,7 @@ class MySQLMigrations(Migrations):
 class _NamedLock(Lock):
     def __init__(self, connection: Any, name: str) -> None:
         self._connection, self._cursor, self._name = connection, connection.cursor(), name
-        self._cursor.execute("SET SESSION wait_timeout = 31536000")  # the longest there is, a year
+        self._cursor.execute("SET SESSION wait_timeout = 31536000")  # the maximum, a year
 
     def acquire(self) -> bool:
         return self._answer("SELECT GET_LOCK(%s, 0)")

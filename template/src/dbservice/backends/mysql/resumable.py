@@ -1,4 +1,4 @@
-"""What migrations need on MySQL and MariaDB, which cannot roll back DDL: an interrupted revision continues where it stopped.
+"""Alembic on MySQL and MariaDB, which cannot roll back DDL: an interrupted revision continues where it stopped.
 
 Each statement of the running revision is recorded in a journal table, which is dropped on completion. Statements that it
 records as done are skipped. Only what this revision did itself counts: a table of the same name that another service owns
@@ -18,29 +18,29 @@ from .ddl import drop_covered_indexes, drop_foreign_key_index, drop_needed_index
 
 logger = logging.getLogger("alembic.runtime.migration")
 
-_ALREADY = {
-    *(1050, 1051),  # the table is there, is not there
-    *(1060, 1061, 1091),  # the column or the index is there, is not there
-    *(1826, 3822, 3821, 3940),  # the constraint is there, is not there
+_ALREADY_APPLIED = {
+    *(1050, 1051),  # the table exists, does not exist
+    *(1060, 1061, 1091),  # the column or the index exists, does not exist
+    *(1826, 3822, 3821, 3940),  # the constraint exists, does not exist
 }
 
 _NEEDED_IN_FOREIGN_KEY = 1553
 
 
 class ResumableMySQLImpl(MySQLImpl):
-    """Alembic's MySQL, which remembers what an unfinished revision has done."""
+    """Alembic's MySQL with a journal of the running revision."""
 
     __dialect__ = "mysql"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.version_table = str(self.context_opts.get("version_table", "alembic_version"))
-        # not the version table's name with an ending: that may be the version table of another service
+        # not the version table's name with a suffix, which may be the version table of another service
         self.journal_table = self.version_table.replace("alembic_version", "alembic_journal", 1)
         self.journal = self.dialect.identifier_preparer.quote(self.journal_table)
-        # whether each statement is done; None: the table is not read yet
-        self._known: dict[str, bool] | None = None
-        self._said: Counter[str] = Counter()
+        # by statement, whether it is recorded as done; None: the journal has not been read yet
+        self._recorded: dict[str, bool] | None = None
+        self._executed: Counter[str] = Counter()
 
     def _exec(
         self,
@@ -68,8 +68,8 @@ class ResumableMySQLImpl(MySQLImpl):
         )
         text, values = str(compiled), None if is_ddl else compiled.params
         key = hashlib.sha256(repr((text, values, multiparams, params)).encode()).hexdigest()
-        self._said[key] += 1  # a revision may say the same twice
-        key = f"{key[:50]} {self._said[key]}"
+        self._executed[key] += 1  # a revision may contain the same statement twice
+        key = f"{key[:50]} {self._executed[key]}"
         done = self._journal().get(key)
         if done:
             return None
@@ -79,8 +79,8 @@ class ResumableMySQLImpl(MySQLImpl):
         except sa.exc.DBAPIError as error:
             if error.connection_invalidated:
                 raise
-            # begun by a run that did not live to say how it ended: it ended well
-            if done is None or _code(error) not in _ALREADY:
+            # started by a run that was killed before it recorded the result: the statement had succeeded
+            if done is None or _code(error) not in _ALREADY_APPLIED:
                 self._write("ROLLBACK")
                 self._write("DELETE FROM {} WHERE id = %s", key)
                 self._write("COMMIT")
@@ -93,29 +93,32 @@ class ResumableMySQLImpl(MySQLImpl):
         return result
 
     def _finish(self, execute: Any) -> Any:
-        """The revision is at its end, which the version table is about to say."""
-        for text in self._left():
-            logger.warning("stays done, though the revision does not say it any more: %s", text)
-        if self._known is not None:
+        """Drop the journal and execute the last statement of the revision, which changes the version table."""
+        for text in self._removed_statements():
+            logger.warning("stays executed, although the revision does not contain it any more: %s", text)
+        if self._recorded is not None:
             self._write("DELETE FROM {}")
         result = execute()
-        if self._known is not None:
+        if self._recorded is not None:
             self._write("DROP TABLE {}")  # commits both
-        self._known = None
-        self._said.clear()
+        self._recorded = None
+        self._executed.clear()
         return result
 
-    def _left(self) -> list[str]:
-        said = {f"{key[:50]} {number + 1}" for key, count in self._said.items() for number in range(count)}
-        if all(key in said for key in self._journal()):
+    def _removed_statements(self) -> list[str]:
+        """What an earlier run of the revision executed and this one did not contain."""
+        executed = {
+            f"{key[:50]} {number + 1}" for key, count in self._executed.items() for number in range(count)
+        }
+        if all(key in executed for key in self._journal()):
             return []
         rows = self._write("SELECT id, statement FROM {} WHERE done = 1")
-        return [" ".join(row.statement.split()) for row in rows if row.id not in said]
+        return [" ".join(row.statement.split()) for row in rows if row.id not in executed]
 
     def alter_column(
         self, table_name: str, column_name: str, *, name: str | None = None, **change: Any
     ) -> None:
-        if name is not None:  # Alembic's words for it need the whole column, which nobody knows by heart
+        if name is not None:  # Alembic's CHANGE needs the whole definition of the column
             table, old, new = map(self.dialect.identifier_preparer.quote, (table_name, column_name, name))
             self._exec(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
         super().alter_column(table_name, name or column_name, **change)
@@ -137,7 +140,7 @@ class ResumableMySQLImpl(MySQLImpl):
     def correct_for_autogen_constraints(
         self, _: Any, conn_indexes: Any, __: Any, metadata_indexes: Any
     ) -> None:
-        """Pass over the index that a foreign key needs, which has its name."""
+        """Ignore the index that the server creates for a foreign key, with its name."""
         declared = {index.name for index in metadata_indexes}
         for index in list(conn_indexes):
             keys = {key.name for key in index.table.foreign_key_constraints}
@@ -157,8 +160,8 @@ class ResumableMySQLImpl(MySQLImpl):
         if not self.as_sql and self.connection is not None and table is not None:
             drop_covered_indexes(self.connection, table.name)
 
-    def half_done(self) -> bool:
-        """Whether a revision stopped half-way. Leaves nothing behind if none did."""
+    def is_interrupted(self) -> bool:
+        """Whether the journal records statements of a revision that is not complete. Drops an empty journal."""
         assert self.connection is not None
         self.connection.rollback()
         if not sa.inspect(self.connection).has_table(self.journal_table):
@@ -170,13 +173,13 @@ class ResumableMySQLImpl(MySQLImpl):
         return False
 
     def _journal(self) -> dict[str, bool]:
-        if self._known is None:
+        if self._recorded is None:
             self._write(
                 "CREATE TABLE IF NOT EXISTS {} (id VARCHAR(64) NOT NULL PRIMARY KEY, statement LONGTEXT NOT NULL,"
                 " done TINYINT NOT NULL) CHARACTER SET utf8mb4"
             )
-            self._known = {row.id: bool(row.done) for row in self._write("SELECT id, done FROM {}")}
-        return self._known
+            self._recorded = {row.id: bool(row.done) for row in self._write("SELECT id, done FROM {}")}
+        return self._recorded
 
     def _write(self, sql: str, *values: str) -> sa.CursorResult[Any]:
         assert self.connection is not None

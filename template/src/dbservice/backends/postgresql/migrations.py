@@ -1,4 +1,4 @@
-"""Migrations on PostgreSQL: one runner by an advisory lock, short lock timeouts."""
+"""Migrations on PostgreSQL: an advisory lock, short lock timeouts."""
 
 import zlib
 from contextlib import closing
@@ -11,7 +11,7 @@ from ..interface import ErrorKind, Lock, Migrations
 from . import concurrent_index as concurrent_index  # registers itself with Alembic
 
 _LOCKS = 0x64627365
-"""The first of the two numbers of our advisory locks."""
+"""The first of the two keys of our advisory locks."""
 
 
 class PostgreSQLMigrations(Migrations):
@@ -23,7 +23,7 @@ class PostgreSQLMigrations(Migrations):
         return engine
 
     def create_schema(self, connection: sa.Connection) -> None:
-        # not IF NOT EXISTS, which asks for the right to create even where there is nothing to create
+        # not IF NOT EXISTS, which needs the privilege even if the schema exists
         if not sa.inspect(connection).has_schema(self.backend.schema):
             connection.execute(sa.schema.CreateSchema(self.backend.schema))
         connection.commit()
@@ -45,18 +45,18 @@ class PostgreSQLMigrations(Migrations):
 class _AdvisoryLock(Lock):
     def __init__(self, connection: Any, name: str) -> None:
         self._connection, self._cursor = connection, connection.cursor()
-        self._number = zlib.crc32(name.encode()) - 2**31
+        self._key = zlib.crc32(name.encode()) - 2**31
         self._cursor.execute("SET idle_session_timeout = 0")
 
     def acquire(self) -> bool:
         # not the blocking form, which deadlocks with CREATE INDEX CONCURRENTLY
-        return self._answer("SELECT pg_try_advisory_lock(%s, %s)", _LOCKS, self._number)
+        return self._answer("SELECT pg_try_advisory_lock(%s, %s)", _LOCKS, self._key)
 
     def is_held(self) -> bool:
         return self._answer(
             "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted"
             " AND classid = %s AND objid = %s)",
-            *(_LOCKS, self._number % 2**32),  # where they are unsigned
+            *(_LOCKS, self._key % 2**32),  # pg_locks shows them unsigned
         )
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class _AdvisoryLock(Lock):
 
 
 def _set_lock_timeout(connection: Any, _: Any) -> None:
-    # a migration that waits for a table makes everybody behind it wait too
+    # sessions that need the table queue behind a migration that waits for it
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '3s'")
     connection.commit()

@@ -1,4 +1,4 @@
-"""Altering a table on SQLite means copying it: our types and defaults are read back, values are converted."""
+"""Alembic on SQLite, which alters a table by copying it: reflects our types and defaults, converts values."""
 
 import json
 import re
@@ -27,20 +27,20 @@ _PLAIN: tuple[ColumnType, ...] = (
 
 
 @cache
-def _by_name() -> dict[str, ColumnType]:
+def _types_by_declaration() -> dict[str, ColumnType]:
     return {column_type.compile(dialect=_DIALECT): column_type for column_type in _PLAIN}
 
 
-def type_from_declaration(words: str) -> ColumnType | None:
-    """The column type that SQLite's declaration stands for; an enum is a string here."""
-    found = re.fullmatch(r"(VARCHAR|NUMERIC)\((\d+)(?:, (\d+))?\)", words)
+def type_from_declaration(declaration: str) -> ColumnType | None:
+    """The column type that SQLite's `declaration` was written for, None for another one; a string for an enum."""
+    found = re.fullmatch(r"(VARCHAR|NUMERIC)\((\d+)(?:, (\d+))?\)", declaration)
     if not found:
-        return _by_name().get(words)
+        return _types_by_declaration().get(declaration)
     return t.String(int(found[2])) if found[1] == "VARCHAR" else t.Numeric(int(found[2]), int(found[3]))
 
 
-def _enum(inspector: sa.Inspector, table: str, column: str, string: t.String) -> ColumnType:
-    """The enum that a column is, told by its CHECK; a string where it has none."""
+def _reflected_enum(inspector: sa.Inspector, table: str, column: str, string: t.String) -> ColumnType:
+    """The enum of a string column with an enum's CHECK; the string if there is none."""
     condition = re.escape(_DIALECT.identifier_preparer.quote(column)) + r" IN \(('[^']*'(?:, '[^']*')*)\)"
     for check in inspector.get_check_constraints(table):
         if found := re.fullmatch(condition, check["sqltext"]):
@@ -50,7 +50,7 @@ def _enum(inspector: sa.Inspector, table: str, column: str, string: t.String) ->
     return string
 
 
-def _default(column_type: ColumnType, stored: Any) -> sa.DefaultClause | None:
+def _reflected_default(column_type: ColumnType, stored: Any) -> sa.DefaultClause | None:
     if stored is None:
         return None
     value = column_type.process_result_value(stored, _DIALECT)
@@ -63,7 +63,7 @@ def to_json_form(value: Any) -> Any:
 
 
 class TypedSQLiteImpl(SQLiteImpl):
-    """Alembic's SQLite, which knows our types: it reads them back, and converts what a value means."""
+    """Alembic's SQLite with our column types."""
 
     __dialect__ = "sqlite"
 
@@ -81,10 +81,10 @@ class TypedSQLiteImpl(SQLiteImpl):
             super().autogen_column_reflect(inspector, table, column)
         else:
             if isinstance(found, t.String):
-                found = _enum(inspector, table.name, column["name"], found)
+                found = _reflected_enum(inspector, table.name, column["name"], found)
             column["type"] = found
             if column.get("default") is not None:
-                column["default"] = _default(
+                column["default"] = _reflected_default(
                     found, connection.exec_driver_sql(f"SELECT {column['default']}").scalar()
                 )
 
@@ -112,29 +112,33 @@ class TypedSQLiteImpl(SQLiteImpl):
         old, new = (each.compile(dialect=_DIALECT) for each in (existing.type, new_type))
         if old != new:
             column = existing_transfer["expr"]
-            words = (old, new, f"{column.table.name}.{column.name}")
+            arguments = (old, new, f"{column.table.name}.{column.name}")
             existing_transfer["expr"] = sa.func.dbservice_converted(
-                column, *(sa.literal_column(f"'{each}'") for each in words)
+                column, *(sa.literal_column(f"'{each}'") for each in arguments)
             )
 
 
-_refused: dict[int, str] = {}
-"""Why a value is not converted, by thread: of what a function raises SQLite says only that it did."""
+_conversion_errors: dict[int, str] = {}
+"""By thread, why a value was not converted: SQLite does not pass on what a function raises."""
 
 
 def explain_conversion_error(context: sa.ExceptionContext) -> BaseException | None:
-    said = _refused.pop(threading.get_ident(), None)
-    if not said or "user-defined function" not in str(context.original_exception):
+    """The error of a statement with the message of the value that it could not convert; None for any other error."""
+    message = _conversion_errors.pop(threading.get_ident(), None)
+    if not message or "user-defined function" not in str(context.original_exception):
         return None
-    return sa.exc.IntegrityError(context.statement, None, sqlite3.IntegrityError(said), hide_parameters=True)
+    return sa.exc.IntegrityError(
+        context.statement, None, sqlite3.IntegrityError(message), hide_parameters=True
+    )
 
 
 def convert_value(value: Any, old_name: str, new_name: str, column: str) -> Any:
+    """The SQL function that converts a stored value from one declaration to another."""
     try:
         return _as_new_type(value, old_name, new_name)
     except ValueError as error:
-        _refused[threading.get_ident()] = (
-            f"{column} holds a value that {type_from_declaration(new_name)!r} does not take: {error}"
+        _conversion_errors[threading.get_ident()] = (
+            f"{column} holds a value that {type_from_declaration(new_name)!r} cannot hold: {error}"
         )
         raise
 
@@ -143,13 +147,17 @@ def _as_new_type(value: Any, old_name: str, new_name: str) -> Any:
     old, new = type_from_declaration(old_name), type_from_declaration(new_name)
     if value is None or old is None or new is None:
         return value
-    meant = old.process_result_value(value, _DIALECT)
-    plain = to_json_form(meant)
+    decoded = old.process_result_value(value, _DIALECT)
+    plain = to_json_form(decoded)
     try:
         converted = new.from_json(plain)
     except ValueError:
-        whole = isinstance(meant, Decimal) and meant == int(meant) and not isinstance(new, t.String | t.Text)
+        whole = (
+            isinstance(decoded, Decimal)
+            and decoded == int(decoded)
+            and not isinstance(new, t.String | t.Text)
+        )
         converted = new.from_json(
-            int(meant) if whole else plain if isinstance(plain, str) else json.dumps(plain)
+            int(decoded) if whole else plain if isinstance(plain, str) else json.dumps(plain)
         )
     return new.process_bind_param(converted, _DIALECT)

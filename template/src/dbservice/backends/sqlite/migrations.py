@@ -1,4 +1,4 @@
-"""Migrations on SQLite: one runner by a file lock, ids stay used, foreign keys are checked at the end."""
+"""Migrations on SQLite: a file lock, ids that are never used twice, foreign keys checked before each commit."""
 
 import fcntl
 import os
@@ -21,9 +21,10 @@ class SQLiteMigrations(Migrations):
         _escape_checks(engine.dialect)
         # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        sa.event.listen(engine, "connect", _connected)
-        sa.event.listen(engine, "begin", _remember_ids)
-        sa.event.listen(engine, "commit", _before_commit)
+        sa.event.listen(engine, "connect", _set_up_connection)
+        sa.event.listen(engine, "begin", _save_sequences)
+        sa.event.listen(engine, "commit", _restore_sequences)
+        sa.event.listen(engine, "commit", _check_foreign_keys)
         sa.event.listen(engine, "handle_error", explain_conversion_error)
         return engine
 
@@ -60,7 +61,7 @@ class _FileLock(Lock):
 
 
 def _escape_checks(dialect: sa.Dialect) -> None:
-    """Read the text of a CHECK as `sa.text` takes it, so that Alembic can write it into the copy of a table."""
+    """Reflect the text of a CHECK as `sa.text` expects it, so that Alembic can write it into the copy of a table."""
     read = dialect.get_check_constraints
 
     def get_check_constraints(*arguments: Any, **options: Any) -> Any:
@@ -70,30 +71,34 @@ def _escape_checks(dialect: sa.Dialect) -> None:
     dialect.get_check_constraints = get_check_constraints  # type: ignore[method-assign]
 
 
-def _connected(connection: Any, _: Any) -> None:
-    # a table is dropped when its copy is there: nothing may follow its foreign keys in between
+def _set_up_connection(connection: Any, _: Any) -> None:
+    # a table is dropped once its copy exists, which must not act on foreign keys to it
     connection.execute("PRAGMA foreign_keys=OFF")
     connection.create_function("dbservice_converted", 4, convert_value, deterministic=True)
 
 
-def _remember_ids(connection: sa.Connection) -> None:
-    connection.info["ids"] = _ids(connection)
+def _save_sequences(connection: sa.Connection) -> None:
+    connection.info["sequences"] = _sequences(connection)
 
 
-def _before_commit(connection: sa.Connection) -> None:
-    used = _ids(connection)
-    for table, last in connection.info.pop("ids", {}).items():
+def _restore_sequences(connection: sa.Connection) -> None:
+    """Let the copy of a table not reuse an id that the table has given."""
+    used = _sequences(connection)
+    for table, last in connection.info.pop("sequences", {}).items():
         if used.get(table, 0) < last and sa.inspect(connection).has_table(table):
             connection.exec_driver_sql("DELETE FROM sqlite_sequence WHERE name = ?", (table,))
             connection.exec_driver_sql("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
+
+
+def _check_foreign_keys(connection: sa.Connection) -> None:
     if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchone():
         raise sqlite3.IntegrityError(
-            f"FOREIGN KEY constraint failed: row {broken[1]} of {broken[0]} names a row of {broken[2]} that is not there"
+            f"FOREIGN KEY constraint failed: row {broken[1]} of {broken[0]} refers to a row of {broken[2]} that does not exist"
         )
 
 
-def _ids(connection: sa.Connection) -> dict[str, int]:
-    """The highest id that each table has ever given."""
+def _sequences(connection: sa.Connection) -> dict[str, int]:
+    """By table, the highest id that it has ever given."""
     sql = "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"
     if not connection.exec_driver_sql(sql).fetchone():
         return {}
