@@ -91,6 +91,9 @@ def test_a_copy_is_compared_with_one_of_the_same_files_that_are_all_empty(tmp_pa
 
 def test_make_passes_arguments_to_the_benchmark() -> None:
     done = subprocess.run(
-        ["make", "--dry-run", "bench", "ARGS=--strict"], cwd=ROOT, capture_output=True, text=True
+        ["make", "--no-print-directory", "--dry-run", "bench", "ARGS=--strict"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.stdout.splitlines()[-1].strip() == "bench/bench --strict"
