@@ -10,10 +10,8 @@ from starlette.types import ASGIApp
 
 from ..limits import Limits
 from . import health, problems
-from .disconnects import DisconnectMiddleware
 from .locations import find_locations
-from .metrics import MetricsMiddleware
-from .middleware import ErrorMiddleware
+from .middleware import RequestMiddleware
 from .openapi import document_locations, document_problems, restore_integer_limits
 from .routing import Route
 
@@ -65,4 +63,4 @@ def create_app(
 
 class _Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
-        return MetricsMiddleware(DisconnectMiddleware(ErrorMiddleware(super().build_middleware_stack())))
+        return RequestMiddleware(super().build_middleware_stack())

@@ -1,6 +1,5 @@
 """Metrics for Prometheus: requests by route and status, their duration, the use of the pools, and the process."""
 
-import time
 from typing import Any
 
 from prometheus_client import (
@@ -12,7 +11,6 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..reads import ReadPool
 from ..writes import WritePool
@@ -46,43 +44,16 @@ class Metrics:
         Gauge(name, about, registry=self.registry).set_function(value)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        key = (method, route, status)
+        """Count a request to the path of a route."""
+        key = (method if method in _METHODS else "other", route, status)
         both = self._known.get(key)
         if both is None:
             both = self._known[key] = (
-                self._seconds.labels(method, route),
-                self._total.labels(method, route, status),
+                self._seconds.labels(*key[:2]),
+                self._total.labels(*key),
             )
         both[0].observe(seconds)
         both[1].inc()
-
-
-class MetricsMiddleware:
-    """Counts each request under the path of its route, `/v1/users/{id}`: one series for each route, not for each id."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status = 500
-        started = time.perf_counter()
-
-        async def counted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, counted)
-        finally:
-            route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            if (running := scope["app"].state.running) is not None:
-                running.metrics.observe(method, route, status, time.perf_counter() - started)
 
 
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}

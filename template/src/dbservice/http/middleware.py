@@ -1,11 +1,15 @@
-"""Around the whole application: HEAD, plain-text refusals of the framework, unhandled exceptions."""
+"""Around the whole application, once for each request: HEAD, metrics, clients that hang up, plain-text refusals of the
+framework, unhandled exceptions. One layer for all, since every layer costs every request."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..redaction import log_fields, redacted_exception
+from .disconnects import DisconnectWatch
 from .problems import problem_response
 
 logger = logging.getLogger("dbservice.http")
@@ -14,48 +18,65 @@ error_hooks: list[Callable[[Exception], None]] = []
 """Called with every unhandled exception, as it is: for tests, which show it to the developer."""
 
 
-class ErrorMiddleware:
+class RequestMiddleware:
     """HEAD is GET without the body; a 413 in plain text becomes a problem; an unhandled exception is logged without the
-    values in its text."""
+    values in its text. Requests are counted under the path of their route, `/v1/users/{id}`: one series for each route, not
+    for each id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._watch = DisconnectWatch()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        replaced = complete = False
-        failure: BaseException | None = None
-        fields: dict[str, str] = {}
+        method, inner = scope["method"], scope
+        if head := method == "HEAD":
+            inner = {**scope, "method": "GET"}
+        status, replaced, complete = 500, False, False
 
         async def sent(message: Message) -> None:
-            nonlocal replaced, complete
-            if message["type"] == "http.response.start" and message["status"] == 413:
-                headers = dict(message["headers"])
-                replaced = headers.get(b"content-type", b"").startswith(b"text/plain")
-                if replaced:
-                    await problem_response(413)(scope, receive, send)
-            if message["type"] == "http.response.body":
+            nonlocal status, replaced, complete
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if status == 413:
+                    headers = dict(message["headers"])
+                    if replaced := headers.get(b"content-type", b"").startswith(b"text/plain"):
+                        await problem_response(413)(scope, receive, send)
+            elif message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
-                if scope["method"] == "HEAD":
+                if head:
                     message = {**message, "body": b""}
             if not replaced:
                 await send(message)
 
+        started = time.perf_counter()
+        # others go on: a client may well hang up and rely on what it has asked to be stored
+        task = self._watch.add(receive) if head or method == "GET" else None
         try:
             await self.app(inner, receive, sent)
+        except asyncio.CancelledError:
+            if task is None or not self._watch.has_cancelled(task):
+                raise
+            task.uncancel()
+            # nobody reads it, but the metrics count it: 499 is nginx's "client closed request"
+            status = 499
+            await send({"type": "http.response.start", "status": 499, "headers": []})
         except Exception as error:
             for hook in error_hooks:
                 hook(error)
             failure, fields = redacted_exception(error), log_fields(error)
-        if "route" in inner:
-            scope["route"] = inner["route"]
-        if failure and complete:  # the client has its 500 by now
-            route = getattr(scope.get("route"), "path", "?")
-            logger.error("%s %s failed", scope["method"], route, exc_info=failure, extra=fields)
-        elif failure:  # half an answer: only the server can end the connection, and it logs this
-            for name, value in fields.items():
-                failure.add_note(f"{name}: {value}")
-            raise failure
+            if not complete:  # half an answer: only the server can end the connection, and it logs this
+                for name, value in fields.items():
+                    failure.add_note(f"{name}: {value}")
+                raise failure from None
+            # the client has its 500 by now
+            route = getattr(inner.get("route"), "path", "?")
+            logger.error("%s %s failed", method, route, exc_info=failure, extra=fields)
+        finally:
+            if task is not None:
+                self._watch.remove(task)
+            if (running := scope["app"].state.running) is not None:
+                route = getattr(inner.get("route"), "path", "none")
+                running.metrics.observe(method, route, status, time.perf_counter() - started)

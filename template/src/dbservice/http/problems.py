@@ -96,7 +96,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unhandled(request: Request, error: Exception) -> Response:
-        # the error's own text may hold values: ErrorMiddleware logs it, the client is told nothing of it
+        # the error's own text may hold values: RequestMiddleware logs it, the client is told nothing of it
         return problem_response(500, "The service failed; its log says where.")
 
 

@@ -34,6 +34,7 @@ class _Job:
         "arguments",
         "claimed",
         "context",
+        "deadline",
         "function",
         "future",
         "lock",
@@ -42,10 +43,15 @@ class _Job:
     )
 
     def __init__(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        timeout: float,
     ) -> None:
         self.function, self.arguments = function, (arguments, keywords)
         self.loop = asyncio.get_running_loop()
+        self.deadline = self.loop.time() + timeout
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.context = contextvars.copy_context()
         self.claimed = threading.Lock()
@@ -69,6 +75,8 @@ class WritePool:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self.in_flight = 0
+        self._waiting: dict[_Job, None] = {}  # in the order of their deadlines
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Start the threads; each opens its connection with its first unit of work."""
@@ -86,6 +94,9 @@ class WritePool:
         deadline = time.monotonic() + self.backend.limits.drain
         for thread in threads:
             await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
+        if self._timer is not None:  # the next start may be in another event loop
+            self._timer.cancel()
+            self._timer = None
 
     async def run(self, function: Callable[Concatenate[DAL, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(db, *args)` as one unit of work on a thread, and return what it returns.
@@ -97,9 +108,11 @@ class WritePool:
             raise Unavailable("The service is stopping; nothing was stored.")
         if self.in_flight >= self._limit:
             raise Unavailable("Too many writes are waiting.")
-        job = _Job(function, args, kwargs)
+        job = _Job(function, args, kwargs, self.backend.limits.write)
         self.in_flight += 1
-        timeout_handle = job.loop.call_later(self.backend.limits.write, self._expire, job)
+        self._waiting[job] = None
+        if self._timer is None:
+            self._timer = job.loop.call_at(job.deadline, self._expire_jobs, job.loop)
         self._queue.put(job)
         try:
             result: T = await job.future
@@ -111,7 +124,18 @@ class WritePool:
                 job.future.exception()  # retrieved, or asyncio logs it
             raise
         finally:
-            timeout_handle.cancel()
+            self._waiting.pop(job, None)
+
+    def _expire_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
+        # one timer for all: one for each unit of work would cost as much as to queue it
+        self._timer = None
+        now = loop.time()
+        while (job := next(iter(self._waiting), None)) is not None:
+            if job.deadline > now:
+                self._timer = loop.call_at(job.deadline, self._expire_jobs, loop)
+                return
+            del self._waiting[job]
+            self._expire(job)
 
     def _expire(self, job: _Job) -> None:
         if job.claim():
