@@ -134,7 +134,7 @@ def test_statements_of_a_failed_revision_run_once(cli_service: CliService) -> No
 
 
 @pytest.mark.engines("mysql", "mariadb")
-def test_a_half_done_revision_whose_file_is_gone_is_named(
+def test_an_interrupted_revision_whose_file_is_gone_is_named(
     cli_service: CliService, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_revision(cli_service, "0001", None, "pass")

@@ -155,9 +155,9 @@ class Backend(ABC):
     migrations: Migrations
     health_statement: ClassVar[str] = "SELECT 1"
     advice: ClassVar[dict[ErrorKind, str]] = {
-        ErrorKind.DENIED: "the account {account} or its password is refused ({words}): check {prefix}DB_USER and {prefix}DB_PASS",
-        ErrorKind.MISSING: "there is no database {database} that {account} may use ({words}): check DB_NAME",
-        ErrorKind.NO_SLOTS: "the server has no free connection for {account} ({words}): lower DB_POOL_SIZE, or raise the"
+        ErrorKind.DENIED: "the account {account} or its password is refused ({reason}): check {prefix}DB_USER and {prefix}DB_PASS",
+        ErrorKind.MISSING: "there is no database {database} that {account} may use ({reason}): check DB_NAME",
+        ErrorKind.NO_SLOTS: "the server has no free connection for {account} ({reason}): lower DB_POOL_SIZE, or raise the"
         " connection limit of the server or the account",
     }
     """Error messages for an operator, where the driver's message is not enough."""
@@ -243,8 +243,8 @@ class Backend(ABC):
         """One sentence for the operator: why the database is unavailable and, if known, what to do. Drivers put no password
         into their errors."""
         settings = self.settings
-        sentence = self.advice.get(self.classify_error(error), "{words}").format(
-            words=_words(error),
+        sentence = self.advice.get(self.classify_error(error), "{reason}").format(
+            reason=_reason(error),
             account=settings.db_user,
             database=settings.db_name,
             prefix="MIGRATE_" if settings.db_user == settings.migrate_db_user else "",
@@ -270,7 +270,7 @@ class Backend(ABC):
         """The name of the constraint or column in `error`, a constraint violation; empty if it has none."""
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """The message of a driver's exception, in one line."""
     text = str(error.args[-1]) if error.args else type(error).__name__
     if isinstance(error.__cause__, OSError):  # aiomysql omits the reason why it cannot connect

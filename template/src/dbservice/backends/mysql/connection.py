@@ -36,7 +36,7 @@ class MySQL(Backend):
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
     advice = Backend.advice | {
-        ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({words}): wait until it has joined again, or"
+        ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({reason}): wait until it has joined again, or"
         " let DB_HOST name another node"
     }
     string_quotes = "'\""  # without ANSI_QUOTES

@@ -27,7 +27,7 @@ class PostgreSQL(Backend):
     pipeline_begin = True
     codec = PostgreSQLCodec()
     advice = Backend.advice | {
-        ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({words}): GRANT CONNECT"
+        ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"
         ' ON DATABASE "{database}" TO "{account}"',
     }
     classify_error = staticmethod(classify_error)

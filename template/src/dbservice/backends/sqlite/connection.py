@@ -24,7 +24,7 @@ class SQLite(Backend):
     begin = "BEGIN IMMEDIATE"  # waits for the lock; a plain BEGIN fails at the first write instead
     codec = SQLiteCodec()
     advice = Backend.advice | {
-        ErrorKind.MISSING: "the file cannot be opened or created ({words}): check DB_NAME"
+        ErrorKind.MISSING: "the file cannot be opened or created ({reason}): check DB_NAME"
     }
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
