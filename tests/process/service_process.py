@@ -69,13 +69,17 @@ class Process:
     def running(self) -> bool:
         return self._process.is_alive()
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
     def said(self) -> list[str]:
         """The lines on standard error."""
         return self.log.read_text().splitlines()
 
     def signal(self, what: signal.Signals) -> None:
-        assert self._process.pid
-        os.kill(self._process.pid, what)
+        os.kill(self.pid, what)
 
     def wait(self) -> int:
         """Its exit code."""

@@ -43,7 +43,10 @@ class HTTPProtocol(HttpToolsProtocol):
         self._in_head = False  # whether some of a request's headers is received, and not all
         self._begun = False  # whether a request has begun within the bytes that are being read
         self._fed = 0  # the number of these bytes
-        self._head_size = 0  # of the bytes before them that belong to the same headers
+        self._head_size = (
+            0  # of the bytes before them that belong to the same headers, or came with their beginning
+        )
+        self._before_head = 0  # the number of those that came with it
         self._overhead = 0  # bytes since the last of a body, of chunks' extensions and trailers
         self._length = 0  # of the body, by its Content-Length
         self._hosts = 0
@@ -140,11 +143,12 @@ class HTTPProtocol(HttpToolsProtocol):
                 self._refuse(400, f"This is not HTTP/1.1: {error}.")
             return
         if self._in_head:
-            if not self._begun:
-                self._head_size += len(data)
-                if self._head_size > self._limits.headers:
-                    self._refuse_head()
-                    return
+            self._head_size += len(data)
+            if self._begun:
+                self._before_head = len(data)
+            elif self._head_size - self._before_head > self._limits.headers:
+                self._refuse_head()
+                return
             if self._waiting is None:
                 self._wait(self._others.heads)
         elif self._waiting is None:
@@ -197,7 +201,8 @@ class HTTPProtocol(HttpToolsProtocol):
         if name == b"host":
             self._hosts += 1
         elif name == b"content-length":
-            self._length = int(value)  # the parser has refused what is no number
+            # the parser has refused what is no number, and the route refuses what is too large
+            self._length = min(int(value), self._limits.body)
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked" or self.parser.get_http_version() == "1.0":
                 raise self._refuse(400, "Transfer-Encoding has to be `chunked`, in HTTP/1.1.")
