@@ -13,7 +13,7 @@ import msgspec
 from dbservice.settings import Settings
 from dbservice.testing import servers
 
-from ..sample_service import create_tables
+from ..sample_service import PATIENT, create_tables
 from .service_process import Process, environ_of
 
 
@@ -102,10 +102,14 @@ def gauge(port: int, name: str) -> float:
 
 
 @contextmanager
-def sqlite_service(folder: Path, *, files: int | None = None, **limits: Any) -> Iterator[Process]:
-    """The sample service on SQLite, with these limits and as many descriptors."""
+def sqlite_service(folder: Path, *, files: int | None = None, **options: Any) -> Iterator[Process]:
+    """The sample service on SQLite, with as many descriptors, these environment variables, and these limits."""
+    limits = {name: value for name, value in options.items() if name.islower()}
+    environ = {name: value for name, value in options.items() if name.isupper()}
     settings = Settings.load(servers.sqlite(folder).environ())
     create_tables(settings)
-    with Process(folder, environ_of(settings), limits=limits, files=files) as process:
+    with Process(
+        folder, environ_of(settings, **environ), limits={**PATIENT, **limits}, files=files
+    ) as process:
         process.wait_until_listening()
         yield process

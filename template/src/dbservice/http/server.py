@@ -72,6 +72,7 @@ class _Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             self._captured_signals.clear()  # uvicorn would raise the signal again before the pools are closed
         running.draining = True
+        self._connections.drain()
         ends_at = self._stops_at + running.service.limits.drain
         running.ends_at = min(ends_at, running.ends_at or ends_at)
 
@@ -80,10 +81,8 @@ class _Server(uvicorn.Server):
         self._connections.start()
 
     async def on_tick(self, counter: int) -> bool:
-        if self._stops_at is not None:
-            if not self._connections.draining:
-                self._connections.drain()
-            self.should_exit = self.should_exit or time.monotonic() >= self._stops_at
+        if self._stops_at is not None and time.monotonic() >= self._stops_at:
+            self.should_exit = True
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Any = None) -> None:
