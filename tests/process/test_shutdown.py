@@ -111,7 +111,7 @@ def test_nobody_keeps_it_from_stopping(tmp_path: Path) -> None:
         wait_until(lambda: gauge(process.port, "http_bytes_in_flight") > 100_000)
         process.signal(signal.SIGTERM)
         began = time.monotonic()
-        process.wait()
+        assert process.wait() == 0
         assert time.monotonic() - began < 15
         for client in (deaf, stalled, reading, writing):
             client.close()

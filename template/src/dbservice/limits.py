@@ -30,8 +30,8 @@ class Limits:
     receive: float = 20.0
     """Timeout for receiving a request body; then 408."""
     headers: int = 64 * 1024
-    """Maximum size of a request's first line and headers in bytes; beyond it, 414 if the URL is most of it, else 431. The
-    connection is closed."""
+    """Maximum size of a request's first line and headers in bytes; beyond it, 414 if the URL is most of it, else 431, as
+    for more than 256 headers. The connection is closed."""
     headers_timeout: float = 20.0
     """Timeout for receiving the headers, from the start of the connection or the first byte of a later request; then 408.
     The connection is closed, without an answer if nothing was received."""

@@ -69,6 +69,7 @@ class Connections:
         """Those that have been answered."""
         self.lingering = Waiting(min(_LINGER, limits.headers_timeout))
         """Those that have been answered before they had sent all."""
+        load.receiving = self.bodies
         self.draining = False
         self._all: dict[Connection, None] = {}
         self._unsent: dict[Connection, _Unsent] = {}
@@ -163,8 +164,9 @@ class Connections:
                 expired.append(connection)
             for connection in expired:
                 connection.expire(waiting)
-        for connection in list(self._unsent):
-            self._check_unsent(connection)
+        for connection in self._all:
+            if connection in self._unsent or connection.transport.is_closing():
+                self.watch_unsent(connection)
         if refused := self.load.refused - self._refused:
             self._refused = self.load.refused
             logger.warning("refused %d requests: too much is in flight", refused, extra=self._counts())

@@ -8,13 +8,14 @@ from typing import Any
 
 import httptools
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ..limits import Limits
 from .connections import Connections, Waiting
 from .health import PROBES
+from .load import Load
 from .metrics import Metrics
 from .problems import problem_response
 
@@ -36,7 +37,7 @@ class HTTPProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._others, self._load = connections, connections.load
-        self._idle = connections.idle
+        self._idle, self._bodies = connections.idle, connections.bodies
         self._limits, self._metrics = limits, metrics
         self._waiting: Waiting | None = None
         self._in_reserve = False
@@ -53,6 +54,7 @@ class HTTPProtocol(HttpToolsProtocol):
         self._upgrading = False
         self._ended = False  # nothing more is read
         self._refusal: tuple[int, str] | None = None
+        self._running: _Cycle | None = None  # the last request that the application was given
 
     # --- the connection
 
@@ -63,9 +65,15 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget()
-        for cycle, _ in self.pipeline:
-            cycle.release()  # type: ignore[attr-defined]
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None:
+                cycle.release()  # type: ignore[attr-defined]
         self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = (
+                True  # uvicorn says so to the last request, and this may be one before it
+            )
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
@@ -89,7 +97,7 @@ class HTTPProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def stop_keep_alive(self) -> None:
-        for cycle in (self.cycle, *(cycle for cycle, _ in self.pipeline)):
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None and not cycle.response_started:
                 cycle.keep_alive = False
 
@@ -98,7 +106,7 @@ class HTTPProtocol(HttpToolsProtocol):
             self._wait(waiting)
         elif waiting is self._others.heads and self._in_head:
             self._refuse(408, "The headers were not received in time.")
-        elif waiting is self._others.bodies:
+        elif waiting is self._bodies:
             self._wait(None)
             self.cycle.fail(HTTPException(408, headers={"Connection": "close"}))  # type: ignore[attr-defined]
         elif self.transport.get_write_buffer_size():
@@ -128,7 +136,8 @@ class HTTPProtocol(HttpToolsProtocol):
         if self._ended:
             return
         if self._waiting is self._idle:
-            self._wait(None)
+            self._idle.pop(self, None)
+            self._waiting = None
         self._begun, self._fed = False, len(data)
         try:
             self.parser.feed_data(data)
@@ -155,7 +164,7 @@ class HTTPProtocol(HttpToolsProtocol):
             if not self.busy:  # empty lines before the next request
                 self._wait(self._others.heads)
             elif self.cycle.more_body:
-                self._wait(self._others.bodies)
+                self._wait(self._bodies)
         elif self._waiting is not self._others.heads:
             self._overhead += len(data)
             if self._overhead > self._limits.headers:
@@ -165,7 +174,7 @@ class HTTPProtocol(HttpToolsProtocol):
         """Read the headers again, without Upgrade, and then the rest: the parser has skipped the body."""
         self._upgrading = False
         head = [self.scope["method"].encode(), b" ", self.url, b" HTTP/1.1\r\n"]
-        for name, value in self.headers:
+        for name, value in self.scope["headers"]:
             if name == b"connection":
                 tokens = (token.strip() for token in value.split(b","))
                 value = b", ".join(token for token in tokens if token.lower() != b"upgrade")
@@ -178,7 +187,19 @@ class HTTPProtocol(HttpToolsProtocol):
     # --- what the parser finds
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.expect_100_continue = b"", False
+        self.headers = []
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
         self._in_head = self._begun = True
         self._head_size = self._hosts = self._length = self._overhead = 0
 
@@ -189,10 +210,6 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if not self._in_head:  # a trailer, which must not be taken for a header
-            if name in _CHECKED or name == b"connection":
-                raise self._refuse(400, f"{name.decode().title()} is no trailer.")
-            return
         if name in _CHECKED:
             self._check(name, value)
         self.headers.append((name, value))
@@ -222,7 +239,7 @@ class HTTPProtocol(HttpToolsProtocol):
             if http_version != "1.0":
                 raise self._refuse(505, "The version of HTTP has to be 1.1 or 1.0.")
             scope["http_version"] = http_version
-        if self._head_size + self._fed > self._limits.headers:
+        if self._head_size + self._fed > self._limits.headers or len(self.headers) > _MOST_HEADERS:
             self._measure_head()
         if self._hosts != 1 and (self._hosts or http_version == "1.1"):
             raise self._refuse(400, "Host has to be sent, once.")
@@ -233,6 +250,7 @@ class HTTPProtocol(HttpToolsProtocol):
                 raise self._refuse(501, "This is not a proxy.")
             self._upgrading = not self._should_upgrade()
             return
+        self.headers = []  # of the trailers, which must not be taken for headers
         url = httptools.parse_url(self.url)
         raw_path = url.path or b"/"
         path = raw_path.decode("ascii")
@@ -261,8 +279,9 @@ class HTTPProtocol(HttpToolsProtocol):
             and not (others.draining or self._in_reserve),
             on_response=self.on_response_complete,
         )
-        cycle.others, cycle.connection = others, self
+        cycle.load = self._load
         if before is None or before.response_complete:
+            self._running = cycle
             self._start_asgi_task(cycle, app)
         elif len(self.pipeline) < _MOST_PIPELINED:
             self.flow.pause_reading()
@@ -289,27 +308,34 @@ class HTTPProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         cycle: _Cycle = self.cycle  # type: ignore[assignment]
+        if self.headers and any(name == b"connection" for name, _ in self.headers):
+            raise self._refuse(400, "Connection is no trailer.")
         cycle.more_body = False
-        if self._waiting is not None:
-            self._wait(None)
         if cycle.response_complete:
             self._wait(self._idle)
             return
-        if cycle.started and not cycle.counted and cycle.failure is None:
-            if self._load.has_too_many_requests and cycle.scope["path"] not in PROBES:
+        if self._waiting is not None:
+            self._wait(None)
+            # while its body was received, it was not counted
+            if (
+                self._load.has_too_many_requests
+                and cycle.failure is None
+                and cycle.scope["path"] not in PROBES
+            ):
                 self._overload(cycle)
-            else:
-                cycle.count()
         cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
+        if self._running.received:  # type: ignore[union-attr]
+            self._running.release()  # type: ignore[union-attr]
         if self.transport.get_write_buffer_size():
             self._others.watch_unsent(self)
         if self.transport.is_closing():
             return
         if self.pipeline:
             cycle, app = self.pipeline.pop()
+            self._running = cycle  # type: ignore[assignment]
             self._start_asgi_task(cycle, app)
             return
         self.flow.resume_reading()
@@ -318,7 +344,8 @@ class HTTPProtocol(HttpToolsProtocol):
         elif self.cycle.more_body:
             self._wait(self._others.lingering)
         elif self._waiting is None:
-            self._wait(self._idle)
+            self._waiting = idle = self._idle
+            idle[self] = self.loop.time()
 
     # --- refusals
 
@@ -331,6 +358,8 @@ class HTTPProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self._limits.headers:
             raise self._refuse_head()
+        if len(self.headers) > _MOST_HEADERS:
+            raise self._refuse(431, f"There are more than {_MOST_HEADERS} headers.")
 
     def _refuse(self, status: int, detail: str) -> Exception:
         """Answer with a problem, after what is in flight, and read nothing more. What to raise to stop the parser."""
@@ -376,35 +405,25 @@ class HTTPProtocol(HttpToolsProtocol):
 class _Cycle(RequestResponseCycle):
     """A request and its answer."""
 
-    others: Connections
-    connection: HTTPProtocol
+    load: Load
     failure: HTTPException | None = None
     received = 0
-    started = counted = False
-
-    async def run_asgi(self, app: ASGIApp) -> None:  # type: ignore[override]
-        self.started = True
-        if not self.more_body:
-            self.count()
-        try:
-            await super().run_asgi(app)  # type: ignore[arg-type]
-        finally:
-            if self.counted:
-                self.others.load.requests -= 1
-            self.release()
-            if not self.response_complete and not self.disconnected:  # uvicorn closes the connection
-                self.others.watch_unsent(self.connection)
+    """Bytes of the body that are counted in `load`."""
 
     async def receive(self) -> Any:
-        message = await super().receive()
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not (self.disconnected or self.response_complete):
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
         if self.failure is not None and not self.response_started:
             raise self.failure
-        return message
-
-    def count(self) -> None:
-        """The body is received: from now on, the request is one in flight."""
-        self.counted = True
-        self.others.load.requests += 1
+        body, self.body = bytes(self.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     def fail(self, failure: HTTPException) -> None:
         """Raise `failure` to whoever reads the body, and forget the body."""
@@ -414,7 +433,7 @@ class _Cycle(RequestResponseCycle):
             self.message_event.set()
 
     def release(self) -> None:
-        self.others.load.bytes -= self.received
+        self.load.bytes -= self.received
         self.received = 0
         self.body.clear()
 
@@ -432,5 +451,6 @@ class _Refused(Exception):
     """The connection is refused; stops the parser."""
 
 
+_MOST_HEADERS = 256
 _CHECKED = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 _OVERLOADED = "Too much is in flight."

@@ -59,6 +59,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._running, self._connections, self._delay = running, connections, delay
+        running.load.tasks = self.server_state.tasks
         self._stops_at: float | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
