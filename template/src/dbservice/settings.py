@@ -34,8 +34,8 @@ LINK = re.compile("(tcp|udp|sctp)://")
 # Values and name suffixes that other tools use, for hints in error messages.
 VALUES = {"postgres": "postgresql", "mariadb": "mysql", "galera": "mysql", "sqlite3": "sqlite"}
 VALUES |= {"verify-ca": "verify-full", "prefer": "require", "warn": "warning", "critical": "error"}
-NAMES = {"PASSWORD": "PASS", "PWD": "PASS", "USERNAME": "USER", "HOSTNAME": "HOST", "SERVER": "HOST"}
-NAMES |= {"DATABASE": "NAME", "ENGINE": "TYPE", "POOL": "POOL_SIZE", "RETRIES": "MAX_RETRIES"}
+_SYNONYMS = {"PASSWORD": "PASS", "PWD": "PASS", "USERNAME": "USER", "HOSTNAME": "HOST", "SERVER": "HOST"}
+_SYNONYMS |= {"DATABASE": "NAME", "ENGINE": "TYPE", "POOL": "POOL_SIZE", "RETRIES": "MAX_RETRIES"}
 
 
 class SettingsError(Exception):
@@ -250,7 +250,7 @@ def _meant(name: str) -> str | None:
     if not found:
         return None
     known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]
-    near = get_close_matches(NAMES.get(found[2], found[2]), known, n=1, cutoff=0.75)
+    near = get_close_matches(_SYNONYMS.get(found[2], found[2]), known, n=1, cutoff=0.75)
     return found[1] + near[0] if near else None
 
 
