@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
         """The settings in `environ`, by default `os.environ`. Raises SettingsError."""
         values, wrong = _read(os.environ if environ is None else environ)
+        settings = None
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -120,7 +121,7 @@ class Settings(BaseSettings):
                 name = str(each["loc"][0]).upper()  # a default is located by its attribute
                 if each["type"] != "default_factory_not_called":  # it follows from another error
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
-        if wrong:
+        if wrong or settings is None:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
         return settings
 
@@ -264,7 +265,7 @@ def _sentence(name: str, value: str, error: ErrorDetails) -> str:
     elif value.lower() in VALUES and error["type"] == "literal_error":
         why = f"for {value} write {VALUES[value.lower()]}"
     elif error["type"] == "value_error":
-        why = str(error["ctx"]["error"])
+        why = str(error.get("ctx", {}).get("error"))
     shown = repr(value[:100])
     if name in SECRETS:
         shown = "a value not shown"
