@@ -96,7 +96,7 @@ class _Json(sa.types.UserDefinedType[Any]):
     def get_col_spec(self, **_: Any) -> str:
         return "JSON"
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert:
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert:  # pyright: ignore[reportIncompatibleMethodOverride]
         return t.JSON.dumps  # psycopg2 decodes JSON, and our type expects text
 
 

@@ -83,7 +83,7 @@ class PostgreSQL(Backend):
                 database=s.db_name,
                 user=s.db_user,
                 password=s.db_pass.get_secret_value(),
-                timeout=self.limits.connect,
+                timeout=self.limits.connect,  # pyright: ignore[reportArgumentType]
                 ssl=self._tls(),
             )
             await connection.close(timeout=self.limits.connect)

@@ -66,7 +66,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         # without an id that the database generates, PyDAL needs to be told the key
         identity = any(isinstance(column.type, Id) for column in table.columns)
         keyed = {} if identity else {"primarykey": [names[each.name] for each in table.primary_key.columns]}
-        defined = self.define_table(
+        defined: ServiceTable = self.define_table(  # pyright: ignore[reportAssignmentType]
             name if _NAMES.match(name) else f"t_{name}",
             *fields,
             rname=quote(table.name),
@@ -89,7 +89,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             options["update"] = now
         return Field(
             name,
-            FieldType(column, self._backend),
+            FieldType(column, self._backend),  # pyright: ignore[reportArgumentType]
             rname=rname,
             requires=[],
             notnull=not column.nullable,
@@ -129,7 +129,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     def commit(self) -> None:
         raise RuntimeError("a unit of work commits by returning and rolls back by raising")
 
-    rollback = close = single_transaction = commit
+    rollback = close = single_transaction = commit  # pyright: ignore[reportAssignmentType]
 
     # --- for the worker threads
 

@@ -42,7 +42,7 @@ class FieldType(SQLCustomType):  # type: ignore[misc]
 
     __hash__ = object.__hash__
 
-    def startswith(self, text: str) -> bool:
+    def startswith(self, text: str) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         # PyDAL writes `+` as || unless the type starts with "decimal("
         return "sub" in self.arithmetic_operators and text.startswith("decimal")
 

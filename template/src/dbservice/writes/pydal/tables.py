@@ -87,7 +87,7 @@ class ServiceTable(Table):  # type: ignore[misc]
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, int) and self._identity is not None:  # PyDAL looks the id up as a string
-            return self._db(self.id == int(key)).select().first()
+            return self._db(self._id == int(key)).select().first()
         return super().__getitem__(key)
 
     def column(self, name: str) -> Field:
@@ -110,15 +110,15 @@ class ServiceTable(Table):  # type: ignore[misc]
         ]
         self._columns = ",".join(self._field_of[name]._rname for name in self._written)
 
-    def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
-        self._refuse_unwritable(values)
-        return super()._fields_and_values_for_insert(values)
+    def _fields_and_values_for_insert(self, fields: Mapping[str, Any]) -> Any:
+        self._refuse_unwritable(fields)
+        return super()._fields_and_values_for_insert(fields)
 
-    def _fields_and_values_for_update(self, values: Mapping[str, Any]) -> Any:
-        self._refuse_unwritable(values)
-        if given := [name for name in self._key if self._fields_by_column[name] in values]:
+    def _fields_and_values_for_update(self, fields: Mapping[str, Any]) -> Any:
+        self._refuse_unwritable(fields)
+        if given := [name for name in self._key if self._fields_by_column[name] in fields]:
             raise TypeError(f"{self._source.name}: a primary key never changes: leave {', '.join(given)} out")
-        return super()._fields_and_values_for_update(values)
+        return super()._fields_and_values_for_update(fields)
 
     def _refuse_unwritable(self, values: Mapping[str, Any]) -> None:
         self._refuse_unknown(values.keys() - set(self.fields))  # PyDAL silently drops an unknown name
