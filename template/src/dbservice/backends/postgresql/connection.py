@@ -15,10 +15,13 @@ import sqlalchemy as sa
 
 from ..interface import Backend, ErrorKind
 from ..sql import quoted, read_url
+from ..statements import Lexer
 from .codec import PostgreSQLCodec
 from .dialect import read_dialect
 from .errors import ConnectError, classify_error, constraint_name, error_details
 from .migrations import PostgreSQLMigrations
+
+_WORD = r"\x80-\U0010ffff"  # what PostgreSQL takes for letters beside those of ASCII
 
 
 class PostgreSQL(Backend):
@@ -30,6 +33,12 @@ class PostgreSQL(Backend):
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"
         ' ON DATABASE "{database}" TO "{account}"',
     }
+    # a string with backslashes, nested comments and most dollars would need PostgreSQL's own parser
+    lexer = Lexer(
+        rf"""(?<![eE])'[^']*' | (?<=[A-Za-z_{_WORD}][eE])'[^']*' | "[^"]*" | --[^\r\n]* | /\*(?:(?!\*/|/\*).)*\*/
+        | (?<![^\s(,=])\$(?P<tag>(?:[A-Za-z_{_WORD}][\w{_WORD}]*)?)\$.*?\$(?P=tag)\$""",
+        r"""['"] | /\* | \$(?!\d)""",
+    )
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
