@@ -200,6 +200,19 @@ class Backend(ABC):
     def interrupt(self, connection: Any) -> None:  # noqa: B027
         """Cancel the statement that another thread runs on `connection`."""
 
+    def secret(self, column: ColumnType, value: Any, position: int) -> tuple[str, str] | None:
+        """For a checked value of a secret column: its text for `send_secrets`, and the SQL for text number `position`; None
+        where it stands in the statement, as a literal."""
+        return None
+
+    def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:  # noqa: B027
+        """Send the texts of `secret`, ahead of the statement that has their SQL."""
+
+    def secret_settings(self, account: str) -> list[str]:
+        """The SQL with which an administrator keeps values, and so secrets, of `account` out of the server's log; none where
+        the server has no such setting (decision 18)."""
+        return []
+
     lexer: ClassVar[Lexer]
     """What the engine reads as code in a statement."""
 

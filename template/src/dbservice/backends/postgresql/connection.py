@@ -13,6 +13,7 @@ import asyncpg
 import psycopg2
 import sqlalchemy as sa
 
+from ...types import ColumnType
 from ..interface import Backend, ErrorKind
 from ..sql import quoted, read_url
 from ..statements import Lexer
@@ -20,6 +21,7 @@ from .codec import PostgreSQLCodec
 from .dialect import read_dialect
 from .errors import ConnectError, classify_error, constraint_name, error_details
 from .migrations import PostgreSQLMigrations
+from .secrets import secret_at, send_secrets, text_and_cast
 
 _WORD = r"\x80-\U0010ffff"  # what PostgreSQL takes for letters beside those of ASCII
 
@@ -42,6 +44,7 @@ class PostgreSQL(Backend):
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
+    send_secrets = staticmethod(send_secrets)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -107,6 +110,21 @@ class PostgreSQL(Backend):
         with socket.socket(fileno=os.dup(connection.fileno())) as same:
             same.shutdown(socket.SHUT_RDWR)
 
+    def secret(self, column: ColumnType, value: Any, position: int) -> tuple[str, str]:
+        text, cast = text_and_cast(self.codec.literal(column, value), value)
+        return text, secret_at(position, cast)
+
+    def secret_settings(self, account: str) -> list[str]:
+        values = {
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
+            "log_parameter_max_length": "0",
+        }
+        return [
+            f"ALTER ROLE {_identifier(account)} SET {name} = {quoted(value)}"
+            for name, value in values.items()
+        ]
+
     def read_url(self) -> str:
         return read_url("postgresql", self.settings, self.settings.db_pass.get_secret_value())
 
@@ -158,6 +176,7 @@ class PostgreSQL(Backend):
             "default_transaction_isolation": "read committed",
             "extra_float_digits": "1",  # with less, a double is not read as it was written
         }
+        values["log_parameter_max_length_on_error"] = "0"  # the parameters of a failed statement
         if statement_timeout:
             values["statement_timeout"] = str(int(statement_timeout * 1000))
         if read_only:

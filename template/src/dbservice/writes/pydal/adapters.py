@@ -19,6 +19,8 @@ from pydal.objects import Expression, Field, Query
 from ...backends.sql import quoted
 from ...errors import Conflict
 from ...redaction import remember_statement
+from ...schema import is_secret
+from ...types import ColumnType
 from .checks import as_list, check_expression, operation
 from .dialects import (
     REFUSED,
@@ -27,10 +29,11 @@ from .dialects import (
     LiteDialect,
     MariaDBDialect,
     PostgreSQLDialect,
+    check_column,
     check_operand,
     check_operation,
 )
-from .fields import ANY_TEXT, ID, FieldType, checked
+from .fields import ANY_TEXT, ID, FieldType, Literal, checked
 from .tables import ServiceTable
 
 serial_numbers = itertools.count()
@@ -87,6 +90,9 @@ class AdapterMixin:
     def _expand(
         self, expression: Any, field_type: Any = None, colnames: bool = False, query_env: Any = None
     ) -> str:
+        if type(expression) is Field and field_type is None:  # PyDAL's way is long
+            check_column(self.dialect, expression)  # type: ignore[attr-defined]
+            return str(expression.longname) if colnames else SQL(expression.sqlsafe)
         if isinstance(expression, Expression | Query):
             if isinstance(expression, Expression) and operation(expression) in ("extract", "epoch"):
                 raise TypeError("the engines extract parts of a time differently: compute it in Python")
@@ -149,6 +155,19 @@ class AdapterMixin:
         self.execute(self.dialect.insert(table._rname, columns, literals))  # type: ignore[attr-defined]
         return int(self.lastrowid(table)) if table._identity is not None else None  # type: ignore[attr-defined]
 
+    def literal_for(self, column: sa.Column[Any]) -> Literal:
+        """What encodes the values of `column`: as literals, or those of a secret column apart from the statement."""
+        backend, transaction = self.db._backend, self.db._transaction
+
+        def secret(column_type: ColumnType, value: Any) -> str:
+            found = backend.secret(column_type, value, len(transaction.secrets))
+            if found is None:
+                return str(backend.codec.literal(column_type, value))
+            transaction.secrets.append(found[0])
+            return str(found[1])
+
+        return secret if is_secret(column) else backend.codec.literal
+
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
 
@@ -163,9 +182,12 @@ class AdapterMixin:
             cursor = self.cursor  # type: ignore[attr-defined]
             if not transaction.begun:
                 transaction.begun = True
-                if backend.pipeline_begin:
+                if backend.pipeline_begin and not transaction.secrets:
                     return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
                 cursor.execute(backend.begin)
+            if transaction.secrets:
+                secrets, transaction.secrets = transaction.secrets, []
+                backend.send_secrets(self.held_connection(), secrets)
             return cursor.execute(command, *arguments, **options)
         except BaseException as error:
             self.raise_problem(error, command)
@@ -206,6 +228,18 @@ class PostgreSQLAdapter(AdapterMixin, PostgrePsyco):  # type: ignore[misc]
         if command.find(";", 0, -1) >= 0:  # psycopg2 would send several statements
             self.db._backend.lexer.check_single(command)
         return super().execute(command, *arguments, **options)
+
+    def _select_aux(self, sql: str, fields: Any, attributes: Any, colnames: Any) -> Any:
+        if (
+            self.db._transaction.secrets
+        ):  # PyDAL's cache knows a statement by its text, and they are not in it
+            attributes = {**attributes, "cache": None}
+        return super()._select_aux(sql, fields, attributes, colnames)
+
+    def _cached_select(self, cache: Any, sql: str, fields: Any, attributes: Any, colnames: Any) -> Any:
+        if self.db._transaction.secrets:
+            return self._select_aux(sql, fields, attributes, colnames)
+        return super()._cached_select(cache, sql, fields, attributes, colnames)
 
     def insert_row(self, table: Any, columns: str, literals: str) -> int | None:
         if table._identity is None:

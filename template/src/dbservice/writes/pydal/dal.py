@@ -75,6 +75,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             **keyed,
         )
         defined._bind(table, names)
+        self._adapter.dialect.column_names |= {field._rname for field in fields}
         self._service_tables[table.name] = defined
 
     def _field(self, column: sa.Column[Any], name: str) -> Field:
@@ -90,7 +91,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             options["update"] = now
         return Field(
             name,
-            FieldType(column, self._backend),  # pyright: ignore[reportArgumentType]
+            FieldType(column, self._backend, self._adapter.literal_for(column)),  # pyright: ignore[reportArgumentType]
             rname=rname,
             requires=[],
             notnull=not column.nullable,
@@ -166,6 +167,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
 
     def begin_unit(self) -> None:
         self._transaction.running = True
+        self._transaction.secrets.clear()  # of a statement that was never sent
 
     def commit_unit(self) -> None:
         """COMMIT, if the unit of work has sent a statement. Raises OutcomeUnknown when the connection is lost meanwhile,

@@ -30,6 +30,8 @@ class GuardedDialect:
     """Mixed into PyDAL's dialects: names are quoted whatever they contain, and names without quotes are checked."""
 
     quote_template: str
+    column_names: frozenset[str] = frozenset()
+    """Those of the service's columns, quoted."""
     lower = upper = ilike = staticmethod(refuse_folding)
 
     def quote(self, val: Any) -> str:
@@ -71,13 +73,17 @@ class GuardedSelect(Select):  # type: ignore[misc]
         return super()._compile(*args, **options)
 
 
+def check_column(dialect: Any, field: Any) -> None:
+    """Raise TypeError unless it is a column of one of the service's tables, or of a nested SELECT."""
+    is_known = field._rname in dialect.column_names or _is_quoted(dialect, field._rname)
+    if not is_known or not isinstance(field._table, _TABLES):
+        raise TypeError(f"{field.name}: columns are declared in tables.py")
+
+
 def check_operation(dialect: Any, expression: Any) -> None:
     """Raise TypeError unless the expression, or condition, is a column or a listed operation of `dialect`."""
     if isinstance(expression, Field):
-        mark = dialect.quote_template[0]
-        is_quoted = re.fullmatch(rf"{mark}(?:[^{mark}]|{mark}{mark})+{mark}", expression._rname or "")
-        if not is_quoted or not isinstance(expression._table, ServiceTable | GuardedSelect):
-            raise TypeError(f"{expression.name}: columns are declared in tables.py")
+        check_column(dialect, expression)
         return
     operation = expression.op
     if isinstance(operation, SQL):
@@ -91,7 +97,7 @@ def check_operation(dialect: Any, expression: Any) -> None:
         raise TypeError(
             f"{name.strip('_')}: the engines have no such operation in common: compute it in Python"
         )
-    if not isinstance(expression.first, ServiceTable | GuardedSelect if name == "on" else Expression | Query):
+    if not isinstance(expression.first, _TABLES if name == "on" else (Expression, Query)):
         raise TypeError(f"{name} {REFUSED}")
     _check_argument(name, expression)
 
@@ -131,6 +137,7 @@ _OPERATIONS = {
     *("add", "sub", "mul", "div", "mod", "coalesce", "coalesce_zero", "aggregate", "count"),
     *("comma", "invert", "nulls_first", "nulls_last", "on", "_as"),
 }
+_TABLES = (ServiceTable, GuardedSelect)
 _PYDAL_TYPES = {"id", "integer", "bigint", "double", "boolean", "string", "text"}
 
 
@@ -155,6 +162,11 @@ def _check_argument(name: str, expression: Any) -> None:
             known = type(each) in (int, str) or isinstance(each, Expression)
             if not known or not re.fullmatch(r"[-() 0-9]*", str(each).replace(size, "")):
                 raise TypeError("a part of a text takes whole numbers")
+
+
+def _is_quoted(dialect: Any, name: Any) -> bool:
+    mark = dialect.quote_template[0]
+    return type(name) is str and bool(re.fullmatch(rf"{mark}(?:[^{mark}]|{mark}{mark})+{mark}", name))
 
 
 def _check_name(where: str, name: Any) -> None:
