@@ -44,7 +44,6 @@ class PostgreSQL(Backend):
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
-    send_secrets = staticmethod(send_secrets)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,6 +112,9 @@ class PostgreSQL(Backend):
     def secret(self, column: ColumnType, value: Any, position: int) -> tuple[str, str]:
         text, cast = text_and_cast(self.codec.literal(column, value), value)
         return text, secret_at(position, cast)
+
+    def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:
+        send_secrets(connection, texts)
 
     def secret_settings(self, account: str) -> list[str]:
         values = {
