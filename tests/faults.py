@@ -114,6 +114,8 @@ class Proxy:
         self.keeps_open = False
         """Whether the service's side stays open when the database has closed its own."""
         self.closed_by_server = 0
+        self.received = 0
+        """Bytes that the server has sent."""
         self.connect()
         self.settings = settings.model_copy(
             update=dict.fromkeys(("db_host", "db_read_host"), "127.0.0.1")
@@ -206,6 +208,7 @@ class Proxy:
     def _answers(self, server: socket.socket, client: socket.socket, doomed: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
+                self.received += len(data)
                 if client in self._mute:
                     continue
                 if doomed.is_set():

@@ -23,5 +23,8 @@ class Limits:
     """Maximum number of attempts for a unit of work that is rolled back by a deadlock or a conflict between nodes."""
     body: int = 1024 * 1024
     """Maximum size of a request body in bytes; beyond it, 413."""
+    page_bytes: int = 4 * 1024 * 1024
+    """Maximum size of the values of a page in bytes, as the database counts them; the page has fewer rows, at least one, and
+    a `next`."""
     receive: float = 20.0
     """Timeout for receiving a request body; then 408."""

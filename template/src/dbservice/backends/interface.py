@@ -72,6 +72,10 @@ class Codec(ABC):
         """`value` as the SQL of a DEFAULT."""
         return self.literal(column, value)
 
+    def byte_length(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """The expression for the number of bytes of `column`, which is text, JSON or binary."""
+        return sa.func.octet_length(column)
+
     def computed(self, column: ColumnType, sql: str) -> str:
         """`sql`, an integer expression in an UPDATE of `column`, as SQL that fails on overflow."""
         return sql
