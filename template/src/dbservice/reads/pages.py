@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from .. import types as t
 from ..backends.interface import Backend
+from ..offload import offload
 from ..schema import Page, Row
 from .query import CompiledQuery, Query
 
@@ -40,6 +41,7 @@ class PageReader:
             backend.codec.byte_length(column) if size > _SMALL else None
             for column, size in zip(columns, sizes, strict=True)
         ]
+        self._json = [i for i, column in enumerate(columns) if isinstance(column.type, t.JSON)]
         large = [length for length in lengths if length is not None]
         if not large:
             large = [sa.literal(0, sa.Integer())]  # a page of so many small rows that even these do not fit
@@ -62,7 +64,7 @@ class PageReader:
         given = self._guarded.arguments({**more, _SHARE: min(share, t.INT32)})
         records = await run(self._guarded.sql, given)
         if not any(record[-1] for record in records):
-            return self.page([record[:-1] for record in records], limit)
+            return await self._decoded([record[:-1] for record in records], limit)
 
         sizes = await run(self._sizes.sql, self._sizes.arguments(more))
         count = total = 0
@@ -73,15 +75,21 @@ class PageReader:
             count += 1
         count = min(count, limit)
         records = await run(self.plain.sql, self.plain.arguments({**values, "limit": count}))
-        return self.page(records, count, more=len(sizes) > count)
+        return await self._decoded(records, count, len(sizes) > count)
 
-    def page(self, records: Sequence[Sequence[Any]], limit: int, *, more: bool = False) -> Page[Any]:
+    def page(self, records: Sequence[Sequence[Any]], limit: int, more: bool = False) -> Page[Any]:
         """The page of these records; there are more than `limit` if it has `more`, or if the records do."""
         rows = self.plain.rows(self.query.row, records)
         if len(rows) < limit or (len(rows) == limit and not more):
             return Page(rows, None)
         del rows[limit:]
         return Page(rows, getattr(rows[-1], self.query.row.__struct_fields__[0]) if rows else None)
+
+    async def _decoded(self, records: Sequence[Sequence[Any]], limit: int, more: bool = False) -> Page[Any]:
+        """`page`, in a thread where there is much JSON, which decodes to many objects."""
+        if sum(len(record[i] or "") for i in self._json for record in records) > _MUCH_JSON:
+            return await offload(self.page, records, limit, more)
+        return self.page(records, limit, more)
 
     def _compiled(
         self, selected: list[Any], backend: Backend, decoded: list[sa.ColumnElement[Any]]
@@ -94,6 +102,8 @@ _SHARE = "_largest value"
 """A parameter; no argument in Python has this name."""
 _SMALL = 256
 """Bytes up to which a column is not looked at: it counts with its largest size."""
+
+_MUCH_JSON = 128 * 1024
 
 
 def _largest_size(column: sa.ColumnElement[Any]) -> float:
