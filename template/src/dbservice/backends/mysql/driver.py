@@ -8,6 +8,8 @@ import aiomysql
 import pymysql
 from pymysql.constants import CLIENT, CR
 
+from ...types import PlainDecimal
+
 _MAX_PACKET = 2**24 - 1
 
 
@@ -29,10 +31,14 @@ class Cursor(aiomysql.Cursor):  # type: ignore[misc]
 
 
 class _Connection(aiomysql.Connection):  # type: ignore[misc]
-    """aiomysql's connection, but it sends no password in plain text to a server without TLS, and does not use a socket that
-    the server has closed already."""
+    """aiomysql's connection, but it sends one statement at a time, and no password in plain text to a server without TLS; and
+    it does not use a socket that the server has closed already."""
 
     _ssl_context: Any
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.client_flag &= ~CLIENT.MULTI_STATEMENTS
 
     async def _connect(self) -> None:
         try:
@@ -80,4 +86,7 @@ def _lost_error() -> Exception:
 
 
 pymysql.converters.encoders[HexBytes] = lambda value, mapping=None: f"x'{value.value.hex()}'"
+pymysql.converters.encoders[PlainDecimal] = lambda value, mapping=None: str(
+    value
+)  # no text, which MySQL rounds
 aiomysql.connection.Connection = _Connection  # the class that its pool uses
