@@ -123,7 +123,9 @@ def table(results: Sequence[Result]) -> None:
     failed = [result for result in results if not result.passed]
     for result in failed:
         print(f"\n{result.probe} on {result.engine}:")
-        for sentence, number in result.wrong.most_common(20):
+        for sentence, number in sorted(result.wrong.items(), key=lambda each: "traceback" not in each[0])[
+            :20
+        ]:
             print(f"  {number} x {sentence}")
     total = sum(result.sent for result in results)
     print(f"\n{len(results)} probes, {total} requests, {len(failed)} probes failed.")

@@ -66,7 +66,7 @@ async def sql(way: str, body: dict[str, str], writes: Writes, reads: Reads) -> l
             return [row.id for row in await reads.all(query(IdRow, statement), given=Hostile(given))]
         return await writes.run(lambda db: _rows(WAYS[way](db, given)))
     except (TypeError, SyntaxError) as error:
-        raise BadValue(f"refused: {error}") from None
+        raise BadValue("sql", f"is refused: {error}") from None
 
 
 def _rows(found: Any) -> list[Any]:
