@@ -4,6 +4,7 @@
 `template/` stamps services."""
 
 import logging
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def all_logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixt
     """What every logger says, as talkative as the settings can make them."""
     before = {name: logging.getLogger(name).level for name in {*logs.QUIET, *logs.UVICORN, ""}}
     handlers = logging.getLogger().handlers[:]
-    logs.configure(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": "/tmp/x", "LOG_LEVEL": "debug"}))
+    logs.configure(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": os.devnull, "LOG_LEVEL": "debug"}))
     caplog.handler.setLevel(0)
     yield caplog
     logging.getLogger().handlers = handlers
