@@ -28,8 +28,9 @@ class WriteHealth:
         """The driver raised `error` in a unit of work."""
         if kind not in _SENTENCES:
             return
-        last, statement = self.failing, failed_statement(error)
-        self.failing = _Failing(kind, statement.statement if statement else "", time.monotonic())
+        last, found = self.failing, failed_statement(error)
+        statement = found.statement.removeprefix(_EXPLAIN) if found else ""
+        self.failing = _Failing(kind, statement, time.monotonic())
         if last is None or last.kind is not kind:
             advice = _ADVICE[kind].format(account=self._backend.settings.db_user)
             logger.error("writes fail: %s (%s)", advice, describe(error), extra=log_fields(error))
@@ -84,9 +85,10 @@ _ADVICE = {
     ErrorKind.READ_ONLY: "the database is read-only: let DB_HOST lead to the server that takes writes, or end its read-only"
     " mode",
 }
+_EXPLAIN = "EXPLAIN "
 
 
 def _explain(db: "DAL", statement: str) -> None:
     """A unit of work: EXPLAIN needs the privileges of the statement, and stores nothing. NULL stands for the values."""
-    db._adapter.execute(f"EXPLAIN {statement.replace('?', 'NULL')}")
+    db._adapter.execute(_EXPLAIN + statement.replace("?", "NULL"))
     db._adapter.cursor.fetchall()
