@@ -46,9 +46,10 @@ CASES = (
 
 @dataclass
 class Measured:
-    """What the clients of one run got: `work` in seconds of stored units a second."""
+    """What the clients of one run got: `work` in seconds of stored units a second. `busy` is the server's share of a CPU."""
 
     work: float = 0.0
+    busy: float = 0.0
     answers: Counter[str] = field(default_factory=Counter)
 
 
@@ -71,14 +72,14 @@ def measure(server: Server) -> list[Result]:
     results = []
     with _pinned():
         for case in CASES:
-            peak = asyncio.run(_run(server.port, server.resource, case, PEAK_CLIENTS))
+            peak = asyncio.run(_run(server, case, PEAK_CLIENTS))
             for clients in case.clients:
-                overload = asyncio.run(_run(server.port, server.resource, case, clients))
+                overload = asyncio.run(_run(server, case, clients))
                 results.append(Result(case.name, clients, peak, overload))
     return results
 
 
-async def _run(port: int, path: str, case: Case, clients: int) -> Measured:
+async def _run(server: Server, case: Case, clients: int) -> Measured:
     loop, measured = asyncio.get_running_loop(), Measured()
     begin = loop.time() + WARM_UP
     end = begin + case.seconds
@@ -88,11 +89,11 @@ async def _run(port: int, path: str, case: Case, clients: int) -> Measured:
         await asyncio.sleep(random.uniform(0, min(1.0, clients / 50)))
         while True:
             with suppress(OSError, asyncio.IncompleteReadError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
                 try:
                     while True:
                         duration = case.duration()
-                        writer.write(_request(path, f"{prefix}-{next(numbers)}", duration))
+                        writer.write(_request(server.resource, f"{prefix}-{next(numbers)}", duration))
                         answer = await _answer(reader)
                         if begin <= loop.time() < end:
                             measured.answers[answer] += 1
@@ -105,7 +106,10 @@ async def _run(port: int, path: str, case: Case, clients: int) -> Measured:
             await asyncio.sleep(BACK_OFF)
 
     tasks = [asyncio.ensure_future(client()) for _ in range(clients)]
+    await asyncio.sleep(WARM_UP)
+    cpu = server.cpu()
     await asyncio.sleep(end - loop.time())
+    measured.busy = (server.cpu() - cpu) / case.seconds
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)

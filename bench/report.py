@@ -65,12 +65,15 @@ def table(samples: Samples, names: Sequence[str]) -> None:
 
 
 def overload_table(results: Sequence[Result]) -> None:
-    print("\n| units of work | clients | peak, work/s | goodput, work/s | answers in the time measured |")
-    print("|---|--:|--:|--:|---|")
+    print(
+        "\n| units of work | clients | peak, work/s | goodput, work/s | busy | answers in the time measured |"
+    )
+    print("|---|--:|--:|--:|--:|---|")
     for each in results:
         answers = ", ".join(f"{count} x {answer}" for answer, count in sorted(each.overload.answers.items()))
         print(
-            f"| {each.case} | {each.clients} | {each.peak.work:.2f} | {each.overload.work:.2f} | {answers} |"
+            f"| {each.case} | {each.clients} | {each.peak.work:.2f} | {each.overload.work:.2f}"
+            f" | {each.overload.busy:.0%} | {answers} |"
         )
 
 
