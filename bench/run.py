@@ -98,7 +98,8 @@ def _overloads(options: argparse.Namespace) -> list[overload.Result]:
 
 
 def _environ(store: database.Store) -> dict[str, str]:
-    return prepare.clean_environment() | store.database.environ() | {"LOG_LEVEL": "warning"}
+    logs = {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}
+    return prepare.clean_environment() | store.database.environ() | logs
 
 
 def _service(

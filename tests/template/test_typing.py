@@ -218,6 +218,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> Errors:
     for name, source in {"tables": TABLES, "good": USES + GOOD, "bad": USES + BAD}.items():
         (folder / f"{name}.py").write_text(source)
     settings = {
+        "include": [".", str(platform / "dbservice")],
         "extraPaths": [str(platform)],
         "typeCheckingMode": "standard",
         "reportUnusedExpression": False,
@@ -252,6 +253,10 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> Errors:
         return found
 
     return errors
+
+
+def test_pyright_passes_the_platform(errors: Errors) -> None:
+    assert errors("basedpyright").keys() == {"bad.py"}
 
 
 @TOOLS

@@ -101,6 +101,7 @@ def test_every_variable_is_taken(certificate: Path) -> None:
         "LOG_FORMAT": "JSON",
         "HOST": "0.0.0.0",
         "PORT": "80",
+        "SHUTDOWN_DELAY": "2.5",
     }
     assert set(given) == set(VARIABLES)
     settings = Settings.load(given)

@@ -32,6 +32,7 @@ class CheckedService(migrations.Owner, Protocol):
 
     def backend(self, settings: Settings) -> Backend:
         """The backend for these settings."""
+        ...
 
 
 class Readiness:

@@ -67,11 +67,11 @@ def log_fields(error: BaseException | None) -> dict[str, str]:
     return found.fields() if found else {}
 
 
-def redacted_exception(error: BaseException, depth: int = 8) -> BaseException:
+def redacted_exception(error: BaseException, depth: int = 8) -> Exception:
     """An exception of the same name, place and causes, whose text holds no value."""
     kind, text = type(error), redacted_text(error)
     about = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    copy: BaseException
+    copy: Exception
     if isinstance(error, BaseExceptionGroup):
         members = [redacted_exception(each, depth - 1) for each in error.exceptions[:_MOST]]
         copy = type(kind.__name__, (ExceptionGroup,), about)(text, members)
@@ -159,7 +159,8 @@ _WORD = re.compile(r"\w+")
 _QUOTED_OR_WORD = re.compile(r"""\[Errno \d+\]|(?<!\w)(["'`])(.*?)\1(?!\w)|(\w+)""", re.DOTALL)
 _LITERAL = re.compile(
     r"""
-    (?P<name>"(?:[^"]|"")*" | `(?:[^`]|``)*`)       # a name, or on MySQL a string
+    \(current_setting\('dbservice\.secrets'\)::json->>\d+\)    # a value that PostgreSQL was sent before the statement
+    | (?P<name>"(?:[^"]|"")*" | `(?:[^`]|``)*`)       # a name, or on MySQL a string
     | \b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)             # a string with backslashes
     | (?:\b[xXbBnN])?'(?:[^']|'')*(?:'|\Z)
     | \$(?P<tag>(?:[a-zA-Z_]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)

@@ -34,8 +34,8 @@ LINK = re.compile("(tcp|udp|sctp)://")
 # Values and name suffixes that other tools use, for hints in error messages.
 VALUES = {"postgres": "postgresql", "mariadb": "mysql", "galera": "mysql", "sqlite3": "sqlite"}
 VALUES |= {"verify-ca": "verify-full", "prefer": "require", "warn": "warning", "critical": "error"}
-NAMES = {"PASSWORD": "PASS", "PWD": "PASS", "USERNAME": "USER", "HOSTNAME": "HOST", "SERVER": "HOST"}
-NAMES |= {"DATABASE": "NAME", "ENGINE": "TYPE", "POOL": "POOL_SIZE", "RETRIES": "MAX_RETRIES"}
+_SYNONYMS = {"PASSWORD": "PASS", "PWD": "PASS", "USERNAME": "USER", "HOSTNAME": "HOST", "SERVER": "HOST"}
+_SYNONYMS |= {"DATABASE": "NAME", "ENGINE": "TYPE", "POOL": "POOL_SIZE", "RETRIES": "MAX_RETRIES"}
 
 
 class SettingsError(Exception):
@@ -108,11 +108,13 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field("text", description="text or json")
     host: Host = "127.0.0.1"
     port: Port = 8000
+    shutdown_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
         """The settings in `environ`, by default `os.environ`. Raises SettingsError."""
         values, wrong = _read(os.environ if environ is None else environ)
+        settings = None
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -120,7 +122,7 @@ class Settings(BaseSettings):
                 name = str(each["loc"][0]).upper()  # a default is located by its attribute
                 if each["type"] != "default_factory_not_called":  # it follows from another error
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
-        if wrong:
+        if wrong or settings is None:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
         return settings
 
@@ -250,7 +252,7 @@ def _meant(name: str) -> str | None:
     if not found:
         return None
     known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]
-    near = get_close_matches(NAMES.get(found[2], found[2]), known, n=1, cutoff=0.75)
+    near = get_close_matches(_SYNONYMS.get(found[2], found[2]), known, n=1, cutoff=0.75)
     return found[1] + near[0] if near else None
 
 
@@ -264,7 +266,7 @@ def _sentence(name: str, value: str, error: ErrorDetails) -> str:
     elif value.lower() in VALUES and error["type"] == "literal_error":
         why = f"for {value} write {VALUES[value.lower()]}"
     elif error["type"] == "value_error":
-        why = str(error["ctx"]["error"])
+        why = str(error.get("ctx", {}).get("error"))
     shown = repr(value[:100])
     if name in SECRETS:
         shown = "a value not shown"

@@ -1,5 +1,5 @@
-"""Log lines for the answers with 503 and other statuses of 500 and above: the first at once, further ones of the same kind as one line a second, with their
-number. Under overload they would otherwise be most of the log, and of the work."""
+"""Log lines for the answers with 503 and other statuses of 500 and above: the first at once, further ones of the same kind
+as one line a second, with their number. Under overload they would otherwise be most of the log, and of the work."""
 
 import asyncio
 import logging

@@ -140,7 +140,7 @@ def _backfill(container: Any) -> None:
                     each.table_name,
                     each.column_name,
                     existing_type=each.existing_type if each.modify_type is None else each.modify_type,
-                    existing_server_default=default,
+                    existing_server_default=default,  # pyright: ignore[reportArgumentType]
                     existing_nullable=True,
                     modify_nullable=False,
                 )

@@ -12,6 +12,7 @@ from alembic import context
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy import exc
 
 from ..backends.interface import Backend
 from ..errors import StartupError
@@ -94,7 +95,7 @@ def startup_errors(service: Owner) -> Iterator[None]:
             frames.append(traceback.FrameSummary(error.filename, error.lineno, ""))
         places = [each for each in frames if Path(each.filename).is_relative_to(service.migrations)]
         where = f" at {Path(places[-1].filename).name}, line {places[-1].lineno}" if places else ""
-        if isinstance(error, sa.exc.DBAPIError):
+        if isinstance(error, exc.DBAPIError):
             reason = f"database error: {single_line(error.orig)}"
         elif where:
             reason = f"{type(error).__name__}: {single_line(error)}"

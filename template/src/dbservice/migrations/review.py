@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import ops
+from sqlalchemy import exc
 
 from ..errors import StartupError
 from ..types import BigInteger, Enum, Integer, Numeric, String, Text
@@ -85,7 +86,7 @@ def _check_foreign_keys(tables: sa.MetaData) -> None:
         for key in table.foreign_keys:
             try:
                 parent = key.column.table
-            except sa.exc.NoReferenceError:
+            except exc.NoReferenceError:
                 column = f"{table.name}.{key.parent.name}"
                 raise StartupError(
                     f"{column} refers to {key.target_fullname}, which tables.py does not have."

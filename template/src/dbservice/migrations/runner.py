@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event, exc
 
 from ..backends.interface import UNCHECKED, Backend, ErrorKind
 from ..errors import StartupError
@@ -64,7 +65,7 @@ class Migration:
         for left in reversed(range(min(_ATTEMPTS, self._backend.limits.attempts))):
             try:
                 return work()
-            except sa.exc.DBAPIError as error:
+            except exc.DBAPIError as error:
                 kind = self._backend.classify_error(error.orig) if error.orig else ErrorKind.OTHER
                 if not left or kind not in (ErrorKind.RETRY, ErrorKind.DEADLOCK):
                     raise
@@ -87,13 +88,13 @@ class Migration:
             self._token.statement_ends()
 
         listeners = {"before_cursor_execute": before, "after_cursor_execute": after, "handle_error": after}
-        for event, listener in listeners.items():
-            sa.event.listen(self.connection.engine, event, listener)
+        for name, listener in listeners.items():
+            event.listen(self.connection.engine, name, listener)
         try:
             yield
         finally:
-            for event, listener in listeners.items():
-                sa.event.remove(self.connection.engine, event, listener)
+            for name, listener in listeners.items():
+                event.remove(self.connection.engine, name, listener)
 
     def _interrupted(self) -> str:
         """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
@@ -103,7 +104,7 @@ class Migration:
             return (
                 str(impl.journal_table) if hasattr(impl, "is_interrupted") and impl.is_interrupted() else ""
             )
-        except sa.exc.DBAPIError:  # the connection is lost
+        except exc.DBAPIError:  # the connection is lost
             return ""
 
 

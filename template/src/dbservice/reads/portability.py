@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql import operators, visitors
+from sqlalchemy.sql import elements, operators, visitors
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import GenerativeSelect
 
@@ -188,8 +188,8 @@ def _arithmetic_differs(elements: Sequence[Any]) -> str:
 
 
 def _clauses(element: Any) -> Sequence[Any]:
-    element = element.element if isinstance(element, sa.sql.elements.Grouping) else element
-    if isinstance(element, sa.sql.elements.ClauseList | sa.sql.elements.ExpressionClauseList):
+    element = element.element if isinstance(element, elements.Grouping) else element
+    if isinstance(element, elements.ClauseList | elements.ExpressionClauseList):
         return list(element.clauses)
     return list(element.selected_columns) if isinstance(element, sa.Select) else [element]
 

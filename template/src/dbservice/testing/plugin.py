@@ -64,13 +64,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(
         _Backend()
     )  # after anyio's plugin, whose fixture of the same name has module scope
-    if hasattr(config, "workerinput"):
-        servers.use_shared(config.workerinput["servers"])
+    if given := getattr(config, "workerinput", None):
+        servers.use_shared(given["servers"])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["missing"] = _missing
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["missing"] = _missing
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

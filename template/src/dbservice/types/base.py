@@ -61,7 +61,7 @@ class ColumnType(sa.types.TypeDecorator[T], Generic[T]):
         decode = _codecs[dialect.name].from_driver(self)
         return value if value is None or decode is None else decode(value)
 
-    def literal_processor(self, dialect: sa.Dialect) -> Callable[[Any], str]:
+    def literal_processor(self, dialect: sa.Dialect) -> Callable[[Any], str]:  # pyright: ignore[reportIncompatibleMethodOverride]
         engine = _codecs[dialect.name]
         return lambda value: "NULL" if value is None else engine.literal(self, self.check(value))
 

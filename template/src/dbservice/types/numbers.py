@@ -62,7 +62,7 @@ class Boolean(ColumnType[bool]):
     """True or False; 0, 1 and strings are rejected."""
 
     impl = sa.Boolean
-    comparator_factory = _Truth
+    comparator_factory = _Truth  # pyright: ignore[reportAssignmentType]
 
     def check(self, value: Any) -> bool:
         if not isinstance(value, bool):

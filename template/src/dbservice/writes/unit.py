@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..backends.interface import ErrorKind
+from ..errors import Unavailable
 from .pydal import DAL
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ class Job(Protocol):
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
     deadline: float | None
     abandoned: bool
+    """Whether its client was told that the outcome is unknown."""
 
 
 def run_unit(db: DAL, job: Job) -> Any:
@@ -71,6 +73,8 @@ def _attempt(db: DAL, job: Job) -> Any:
         if inspect.isawaitable(result) or inspect.isgenerator(result):
             getattr(result, "close", int)()
             raise TypeError("a unit of work is a plain function: nothing of this one has run")
+        if job.abandoned:  # its client has an answer, and was told to look before it retries
+            raise Unavailable("The unit of work took too long; nothing was stored.")
         db.commit_unit()
     except BaseException as error:
         db.roll_back_unit()

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic.ddl.mysql import MySQLImpl
+from sqlalchemy import exc
 
 from ..interface import UNCHECKED
 from .ddl import drop_covered_indexes, drop_foreign_key_index, drop_needed_index
@@ -54,7 +55,7 @@ class ResumableMySQLImpl(MySQLImpl):
                 return super(ResumableMySQLImpl, self)._exec(
                     construct, execution_options, multiparams, params or {}
                 )
-            except sa.exc.DBAPIError as error:
+            except exc.DBAPIError as error:
                 if not self._drop_needed_index(construct, error):
                     raise
 
@@ -76,7 +77,7 @@ class ResumableMySQLImpl(MySQLImpl):
         self._write("REPLACE INTO {} VALUES (%s, %s, 0)", key, text.replace("%%", "%"))
         try:
             result = execute()
-        except sa.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             if error.connection_invalidated:
                 raise
             # started by a run that was killed before it recorded the result: the statement had succeeded
@@ -138,7 +139,11 @@ class ResumableMySQLImpl(MySQLImpl):
             drop_foreign_key_index(self.connection, const.table.name, str(const.name))
 
     def correct_for_autogen_constraints(
-        self, _: Any, conn_indexes: Any, __: Any, metadata_indexes: Any
+        self,
+        conn_unique_constraints: Any,
+        conn_indexes: Any,
+        metadata_unique_constraints: Any,
+        metadata_indexes: Any,
     ) -> None:
         """Ignore the index that the server creates for a foreign key, with its name."""
         declared = {index.name for index in metadata_indexes}
@@ -147,7 +152,7 @@ class ResumableMySQLImpl(MySQLImpl):
             if index.name in keys - declared and not index.unique:
                 conn_indexes.remove(index)
 
-    def _drop_needed_index(self, construct: Any, error: sa.exc.DBAPIError) -> bool:
+    def _drop_needed_index(self, construct: Any, error: exc.DBAPIError) -> bool:
         """Whether `error` was that a foreign key needs the index that `construct` drops, which is then dropped."""
         element = getattr(construct, "element", None)
         if not isinstance(element, sa.Index | sa.UniqueConstraint) or self.connection is None:
@@ -190,5 +195,5 @@ class ResumableMariaDBImpl(ResumableMySQLImpl):
     __dialect__ = "mariadb"
 
 
-def _code(error: sa.exc.DBAPIError) -> Any:
+def _code(error: exc.DBAPIError) -> Any:
     return error.orig.args[0] if error.orig and error.orig.args else None

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from ... import types as t
-from ...types import ColumnType
+from ...types import ColumnType, type_of
 from ..interface import Codec, Convert
 from ..sql import quoted
 
@@ -63,6 +63,12 @@ class PostgreSQLCodec(Codec):
                 return _utc
         return None
 
+    def parameter(self, value: Any) -> Any:
+        # the server knows the type and asyncpg its format
+        if isinstance(value, list):
+            return [self.parameter(each) for each in value]
+        return None if value is None else type_of(value).check(value)
+
     def literal(self, column: ColumnType, value: Any) -> str:
         match column:
             case t.Boolean():
@@ -96,7 +102,7 @@ class _Json(sa.types.UserDefinedType[Any]):
     def get_col_spec(self, **_: Any) -> str:
         return "JSON"
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert:
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Convert:  # pyright: ignore[reportIncompatibleMethodOverride]
         return t.JSON.dumps  # psycopg2 decodes JSON, and our type expects text
 
 

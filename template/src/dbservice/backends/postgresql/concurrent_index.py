@@ -39,10 +39,14 @@ class ConcurrentIndexImpl(PostgresqlImpl):
         return super()._exec(construct, *arguments, **options)
 
     def correct_for_autogen_constraints(
-        self, conn_uniques: Any, conn_indexes: Any, metadata_uniques: Any, metadata_indexes: Any
+        self,
+        conn_unique_constraints: Any,
+        conn_indexes: Any,
+        metadata_unique_constraints: Any,
+        metadata_indexes: Any,
     ) -> None:
         super().correct_for_autogen_constraints(  # type: ignore[no-untyped-call]
-            conn_uniques, conn_indexes, metadata_uniques, metadata_indexes
+            conn_unique_constraints, conn_indexes, metadata_unique_constraints, metadata_indexes
         )
         for index in list(conn_indexes):
             found = self._find(index.name, index.table.name)

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import elements, operators
 from sqlalchemy.sql.compiler import OPERATORS
 
 from ... import types as t
@@ -37,7 +37,7 @@ class _Compiler(ExactLike, pg.base.PGCompiler):
 
 def _null_is_least(clause: Any) -> Any:
     inner, modifiers = clause, set()
-    while isinstance(inner, sa.sql.elements._label_reference) or getattr(inner, "modifier", None):
+    while isinstance(inner, elements._label_reference) or getattr(inner, "modifier", None):
         modifiers.add(getattr(inner, "modifier", None))
         inner = inner.element
     if modifiers & {operators.nulls_first_op, operators.nulls_last_op}:

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg2
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from ..interface import ErrorKind, Lock, Migrations
 from . import concurrent_index as concurrent_index  # registers itself with Alembic
@@ -19,7 +20,7 @@ class PostgreSQLMigrations(Migrations):
 
     def engine(self) -> sa.Engine:
         engine = super().engine()
-        sa.event.listen(engine, "connect", _set_lock_timeout)
+        event.listen(engine, "connect", _set_lock_timeout)
         return engine
 
     def create_schema(self, connection: sa.Connection) -> None:

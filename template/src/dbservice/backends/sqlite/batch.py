@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from alembic.ddl._autogen import ComparisonResult
 from alembic.ddl.sqlite import SQLiteImpl
+from sqlalchemy import exc
 from sqlalchemy.dialects.sqlite import pysqlite
 
 from ... import types as t
@@ -127,9 +128,7 @@ def explain_conversion_error(context: sa.ExceptionContext) -> BaseException | No
     message = _conversion_errors.pop(threading.get_ident(), None)
     if not message or "user-defined function" not in str(context.original_exception):
         return None
-    return sa.exc.IntegrityError(
-        context.statement, None, sqlite3.IntegrityError(message), hide_parameters=True
-    )
+    return exc.IntegrityError(context.statement, None, sqlite3.IntegrityError(message), hide_parameters=True)
 
 
 def convert_value(value: Any, old_name: str, new_name: str, column: str) -> Any:

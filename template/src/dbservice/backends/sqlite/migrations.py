@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from ..interface import Lock, Migrations
 from ..sql import escape_colons
@@ -20,12 +21,12 @@ class SQLiteMigrations(Migrations):
         engine = super().engine()
         _escape_checks(engine.dialect)
         # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        sa.event.listen(engine, "connect", _set_up_connection)
-        sa.event.listen(engine, "begin", _save_sequences)
-        sa.event.listen(engine, "commit", _restore_sequences)
-        sa.event.listen(engine, "commit", _check_foreign_keys)
-        sa.event.listen(engine, "handle_error", explain_conversion_error)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        event.listen(engine, "connect", _set_up_connection)
+        event.listen(engine, "begin", _save_sequences)
+        event.listen(engine, "commit", _restore_sequences)
+        event.listen(engine, "commit", _check_foreign_keys)
+        event.listen(engine, "handle_error", explain_conversion_error)
         return engine
 
     def new_lock(self, name: str) -> Lock:

@@ -33,7 +33,7 @@ def share(start: Callable[[str], Database]) -> Address:
             connection.send(error)
 
     threading.Thread(target=accept, daemon=True).start()
-    return listener.address[1], key
+    return int(listener.address[1]), key
 
 
 def ask(address: Address, engine: str) -> Database:

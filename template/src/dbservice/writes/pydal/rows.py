@@ -40,7 +40,7 @@ class ExactRows(Rows):  # type: ignore[misc]
     def as_json(self, *_: Any, **__: Any) -> str:
         raise TypeError(_LOSSY)
 
-    as_xml = as_csv = xml = export_to_csv_file = as_json
+    as_xml = as_csv = xml = export_to_csv_file = as_json  # pyright: ignore[reportAssignmentType]
     __str__ = Rows.__repr__
 
 

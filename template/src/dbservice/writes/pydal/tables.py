@@ -12,7 +12,7 @@ from pydal.objects import Expression, Field, Table
 from ...errors import BadValue
 from ...schema import default_of, has_default, is_managed
 from ...types import Id
-from .fields import checked
+from .fields import Literal, checked
 
 
 class ServiceTable(Table):  # type: ignore[misc]
@@ -29,10 +29,10 @@ class ServiceTable(Table):  # type: ignore[misc]
         here. Raises BadValue and Conflict; TypeError for an unknown column."""
         if not values.keys() <= self._written.keys():
             self._refuse_unknown(values.keys() - self._written.keys())
-        now, literal = dt.datetime.now(dt.UTC), self._db._backend.codec.literal
+        now = dt.datetime.now(dt.UTC)
         row: dict[str, Any] = {}
         literals: list[str] = []
-        for name, column in self._written.items():
+        for name, (column, literal) in self._written.items():
             if name in values:
                 value = values[name]
             elif is_managed(column):
@@ -87,7 +87,7 @@ class ServiceTable(Table):  # type: ignore[misc]
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, int) and self._identity is not None:  # PyDAL looks the id up as a string
-            return self._db(self.id == int(key)).select().first()
+            return self._db(self._id == int(key)).select().first()
         return super().__getitem__(key)
 
     def column(self, name: str) -> Field:
@@ -100,8 +100,10 @@ class ServiceTable(Table):  # type: ignore[misc]
         self._identity = next((each for each in source.columns if isinstance(each.type, Id)), None)
         self._has_update_time = any(each.name == "updated_at" and is_managed(each) for each in source.columns)
         self._key = [column.name for column in source.primary_key.columns]
-        self._written: dict[str, Any] = {
-            column.name: column for column in source.columns if column is not self._identity
+        self._written: dict[str, tuple[Any, Literal]] = {
+            column.name: (column, self._db._adapter.literal_for(column))
+            for column in source.columns
+            if column is not self._identity
         }
         self._self_references = [
             self._field_of[column.name]
@@ -110,15 +112,15 @@ class ServiceTable(Table):  # type: ignore[misc]
         ]
         self._columns = ",".join(self._field_of[name]._rname for name in self._written)
 
-    def _fields_and_values_for_insert(self, values: Mapping[str, Any]) -> Any:
-        self._refuse_unwritable(values)
-        return super()._fields_and_values_for_insert(values)
+    def _fields_and_values_for_insert(self, fields: Mapping[str, Any]) -> Any:
+        self._refuse_unwritable(fields)
+        return super()._fields_and_values_for_insert(fields)
 
-    def _fields_and_values_for_update(self, values: Mapping[str, Any]) -> Any:
-        self._refuse_unwritable(values)
-        if given := [name for name in self._key if self._fields_by_column[name] in values]:
+    def _fields_and_values_for_update(self, fields: Mapping[str, Any]) -> Any:
+        self._refuse_unwritable(fields)
+        if given := [name for name in self._key if self._fields_by_column[name] in fields]:
             raise TypeError(f"{self._source.name}: a primary key never changes: leave {', '.join(given)} out")
-        return super()._fields_and_values_for_update(values)
+        return super()._fields_and_values_for_update(fields)
 
     def _refuse_unwritable(self, values: Mapping[str, Any]) -> None:
         self._refuse_unknown(values.keys() - set(self.fields))  # PyDAL silently drops an unknown name
