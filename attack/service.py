@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from report import Result
+from tests.process.raw_http import Answer, Client, request
+
 from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Database, Server
-from report import Result
-from tests.process.raw_http import Answer, Client, request
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

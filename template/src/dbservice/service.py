@@ -130,7 +130,7 @@ class Running:
         """Why the service cannot work now, in a sentence; empty when it can."""
         if self.draining:
             return "The service is stopping."
-        return await self.readiness.problem()
+        return await self.readiness.problem() or await self.writes.problem()
 
 
 def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:

@@ -1,6 +1,5 @@
 """Errors as `application/problem+json` (RFC 9457): one sentence for people, fields and reasons for programs."""
 
-import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,8 +13,7 @@ from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError,
 from ..redaction import describe, log_fields
 from .bodies import MAX_ERRORS, InvalidBody
 from .encoding import encode
-
-logger = logging.getLogger("dbservice.http")
+from .refusals import RefusalLog
 
 DETAILS = {
     404: "There is nothing at this path.",
@@ -65,17 +63,15 @@ def problem_response(
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every error as a problem."""
+    refusals = RefusalLog()
 
     @app.exception_handler(ServiceError)
     async def service_error(request: Request, error: ServiceError) -> Response:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         status, title = _status_of(error)
-        if status >= 500 and error.__cause__ is not None:
-            path = getattr(request.scope.get("route"), "path", "?")
-            cause = describe(error.__cause__)
-            logger.warning(
-                "%s %s: %s %s", request.method, path, error.detail, cause, extra=log_fields(error.__cause__)
-            )
+        if status >= 500:
+            cause = error.__cause__
+            refusals.add(request, status, error.detail, describe(cause) if cause else "", log_fields(cause))
         detail = f"{error.detail}." if isinstance(error, BadValue) else error.detail
         return problem_response(status, detail, title=title, errors=error.errors, headers=headers)
 
@@ -101,6 +97,8 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_allowed_methods(request))
         # of 413 the framework's own sentence depends on its version
         detail = "" if error.detail == _phrase(status) or status == 413 else str(error.detail)
+        if status >= 500:
+            refusals.add(request, status, detail)
         return problem_response(status, detail, headers=headers)
 
     @app.exception_handler(Exception)

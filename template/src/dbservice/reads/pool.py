@@ -195,8 +195,14 @@ class ReadPool:
         match self.backend.classify_error(error):
             case ErrorKind.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE:
                 return error
+            case ErrorKind.NO_PRIVILEGE:
+                return Unavailable("The database refuses the service's account.")
+            case ErrorKind.DISK_FULL:
+                return Unavailable("The database's disk is full.")
+            case ErrorKind.EXHAUSTED:
+                return Unavailable("The database lacks memory or another resource.")
             case ErrorKind.TIMEOUT:
                 return Unavailable("The database took too long to answer.")
         return Unavailable("The database does not answer.")
