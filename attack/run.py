@@ -11,9 +11,10 @@ from pathlib import Path
 
 import report
 import service
-from dbservice.testing import servers
 from probes import PROBES
 from report import Result
+
+from dbservice.testing import servers
 
 ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 

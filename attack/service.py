@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from report import Result
+from tests.process.raw_http import Answer, Client, request
+
 from dbservice.settings import Settings
 from dbservice.testing import servers
 from dbservice.testing.servers import Database, Server
-from report import Result
-from tests.process.raw_http import Answer, Client, request
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -38,10 +39,8 @@ def stamp(folder: Path) -> Path:
     )
     shutil.copytree(ROOT, template, ignore=kept_out)
     shutil.copytree(ROOT / "template", template / "template", ignore=kept_out, dirs_exist_ok=True)
-    _run(
-        [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults"]
-        + ["--data-file", str(HERE / "answers.yml"), str(template), str(service)]
-    )
+    copy = [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults", "--data-file"]
+    _run([*copy, str(HERE / "answers.yml"), str(template), str(service)])
     package = service / "src" / PACKAGE
     shutil.copy(HERE / "routes.py", package / "routes/attack.py")
     (package / "routes/__init__.py").write_text(

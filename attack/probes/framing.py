@@ -9,11 +9,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from clients import concurrently
-from dbservice.testing.servers import free_port
 from report import Result
 from service import Service, Target, wait_for
 from tests.process.raw_http import Client, request
 from tests.process.smuggling import BODIES, CHUNKED, ENDLESS, REFUSED, post
+
+from dbservice.testing.servers import free_port
 
 LAST = request("GET", "/healthz", None, "Connection: close")
 
