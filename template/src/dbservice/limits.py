@@ -27,6 +27,11 @@ class Limits:
     """Maximum number of attempts for a unit of work that is rolled back by a deadlock or a conflict between nodes."""
     body: int = 1024 * 1024
     """Maximum size of a request body in bytes; beyond it, 413."""
+    body_values: int = 50_000
+    """Maximum number of values in a JSON body, those of objects and lists included; beyond it, 422."""
+    page_bytes: int = 4 * 1024 * 1024
+    """Maximum size of the values of a page in bytes, as the database counts them; the page has fewer rows, at least one, and
+    a `next`."""
     receive: float = 20.0
     """Timeout for receiving a request body; then 408."""
     headers: int = 64 * 1024

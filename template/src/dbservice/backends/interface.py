@@ -73,6 +73,10 @@ class Codec(ABC):
         """`value` as the SQL of a DEFAULT."""
         return self.literal(column, value)
 
+    def byte_length(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """The expression for the number of bytes of `column`, which is text, JSON or binary."""
+        return sa.func.octet_length(column)
+
     def literal_of(self, value: Any) -> str:
         """A value that belongs to no column as an SQL literal. Raises TypeError for an unknown Python type, ValueError for
         what no column holds."""

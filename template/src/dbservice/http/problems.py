@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457): one sentence for people, fields and reasons for programs."""
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.routing import Match
 
 from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
 from ..redaction import describe, log_fields
+from .bodies import MAX_ERRORS, InvalidBody
 from .encoding import encode
 
 logger = logging.getLogger("dbservice.http")
@@ -79,7 +81,14 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
-        errors = [_field_error(each) for each in error.errors()[:_MAX_ERRORS]]
+        return invalid(error.errors())
+
+    @app.exception_handler(InvalidBody)
+    async def invalid_body(request: Request, error: InvalidBody) -> Response:
+        return invalid(error.errors)
+
+    def invalid(found: Sequence[Any]) -> Response:
+        errors = [_field_error(each) for each in found[:MAX_ERRORS]]
         detail = "; ".join(f"{each['field']} {each['message']}" for each in errors)
         return problem_response(422, f"{detail}.", title=_STATUSES[BadValue][1], errors=errors)
 
@@ -110,9 +119,6 @@ _STATUSES: dict[type[ServiceError], tuple[int, str]] = {
 """The status and title of each error."""
 
 _TITLES = {404: "Not found", 413: "Content Too Large"}  # the second's phrase depends on the version of Python
-
-_MAX_ERRORS = 20
-"""Errors that are named; a body can hold thousands."""
 
 _MESSAGES = {
     "missing": "is required",
