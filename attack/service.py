@@ -39,10 +39,8 @@ def stamp(folder: Path) -> Path:
     )
     shutil.copytree(ROOT, template, ignore=kept_out)
     shutil.copytree(ROOT / "template", template / "template", ignore=kept_out, dirs_exist_ok=True)
-    _run(
-        [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults"]
-        + ["--data-file", str(HERE / "answers.yml"), str(template), str(service)]
-    )
+    copy = [sys.executable, "-m", "copier", "copy", "--quiet", "--defaults", "--data-file"]
+    _run([*copy, str(HERE / "answers.yml"), str(template), str(service)])
     package = service / "src" / PACKAGE
     shutil.copy(HERE / "routes.py", package / "routes/attack.py")
     (package / "routes/__init__.py").write_text(

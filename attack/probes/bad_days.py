@@ -1,14 +1,15 @@
 """What becomes of the database, and of the service itself: killed, hanging, resetting, stopping."""
 
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from threading import Thread
 
 from clients import KeptAlive, Writers, close_all, slow_reader
 from report import Result
 from service import PACKAGE, Service, Target, wait_for
-from tests.faults import Proxy, kill_all
+from tests.faults import Proxy, kill_all, sessions
 from tests.process.raw_http import Client, request
 
 VERSIONS = f"alembic_version_{PACKAGE}"
@@ -86,15 +87,25 @@ def start(target: Target, result: Result) -> None:
     if target.server is None:
         result.note = "no server"
         return
-    lock = {
-        "postgresql": f"LOCK TABLE {VERSIONS} IN ACCESS EXCLUSIVE MODE",
-    }.get(target.engine, f"LOCK TABLES {VERSIONS} WRITE")
+    server = target.server
+    if target.engine == "postgresql":
+        lock = f"LOCK TABLE {VERSIONS} IN ACCESS EXCLUSIVE MODE"
+    else:
+        lock = f"LOCK TABLES {VERSIONS} WRITE"
     with closing(target.database.connect()) as connection:
         connection.cursor().execute(lock)
-        _ends_on_sigterm(target, result, "a locked version table", {})
-    with Proxy(target.settings) as proxy:
-        proxy.hold()
-        _ends_on_sigterm(target, result, "a mute database", {"DB_PORT": str(proxy.settings.db_port)})
+        begun = len(sessions(server, target.settings))
+        _ends_on_sigterm(
+            target,
+            result,
+            "a locked version table",
+            {},
+            lambda: wait_for(lambda: len(sessions(server, target.settings)) > begun),
+        )
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(60)
+        environ = {"DB_PORT": str(mute.getsockname()[1])}
+        _ends_on_sigterm(target, result, "a mute database", environ, mute.accept)
 
 
 def sigterm(target: Target, result: Result) -> None:
@@ -191,10 +202,13 @@ def _readers(service: Service, result: Result) -> Iterator[None]:
             thread.join()
 
 
-def _ends_on_sigterm(target: Target, result: Result, what: str, environ: dict[str, str]) -> None:
+def _ends_on_sigterm(
+    target: Target, result: Result, what: str, environ: dict[str, str], has_begun: Callable[[], object]
+) -> None:
     service = Service(target, result, {}, None, environ)
     try:
-        time.sleep(3)
+        has_begun()
+        time.sleep(1)
         if service.process.poll() is not None:
             result.fail(f"{what}: ended by itself: {service.said()[-300:]}", sent=1)
             return
