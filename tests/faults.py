@@ -106,6 +106,8 @@ class Proxy:
         self._holding = False
         self._sockets: set[socket.socket] = set()
         self._mute: set[socket.socket] = set()
+        self._hold_word: bytes | None = None
+        self.held = threading.Event()
         self._break_after: int | None = None
         self._reset = False
         self._trap: re.Pattern[bytes] | None = None
@@ -146,6 +148,10 @@ class Proxy:
         lost, and the connections of before and of meanwhile stay as they are, mute for ever."""
         self._holding = True
         self._mute |= self._sockets.copy()
+
+    def hold_at(self, word: str) -> None:
+        """The same from the moment that the service sends `word`; sets `held` then."""
+        self._hold_word = word.encode()
 
     def lead_to(self, settings: Settings) -> None:
         """Take new connections to another server; those of before stay where they are."""
@@ -193,6 +199,9 @@ class Proxy:
         threading.Thread(target=self._answers, args=[server, client, doomed], daemon=True).start()
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                if self._hold_word and self._hold_word in data:
+                    self.hold()
+                    self.held.set()
                 if client in self._mute:
                     continue
                 if self._trap and self._trap.search(data):

@@ -84,8 +84,8 @@ class Service:
 
         Raises StartupError."""
         backend = self.backend(settings)
-        await asyncio.to_thread(startup.wait_for_database, backend)
-        revision = await asyncio.to_thread(startup.checked_revision, self, backend)
+        await startup.in_thread(startup.wait_for_database, backend)
+        revision = await startup.in_thread(startup.checked_revision, self, backend)
         running = Running(self, backend, revision)
         await startup.start_reads(running.reads)
         running.writes.start()

@@ -3,11 +3,12 @@
 from .cancellation import CancelToken, run_cancellable
 from .commands import differences, downgrade, is_applied, revision, upgrade
 from .environment import Owner, run
-from .status import current, describe_mismatch, head, read_version, version_statement
+from .status import VersionTableLocked, current, describe_mismatch, head, read_version, version_statement
 
 __all__ = [
     "CancelToken",
     "Owner",
+    "VersionTableLocked",
     "current",
     "describe_mismatch",
     "differences",

@@ -25,6 +25,8 @@ from .query import Query
 P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
 _RECONNECT = (ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER)
+_CANCELLED = 1.0
+"""Seconds that a cancelled start takes to close its connection."""
 logger = logging.getLogger(__name__)
 
 
@@ -58,7 +60,12 @@ class ReadPool:
             self.backend.check_health(
                 await self.backend.fetch(slot.raw, sql, (), self.backend.limits.statement)
             )
-        except BaseException:
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CANCELLED):
+                    await self._close(slot)
+            raise
+        except Exception:
             await self._close(slot)
             raise
 
