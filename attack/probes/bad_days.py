@@ -144,7 +144,9 @@ def sigterm(target: Target, result: Result) -> None:
         result.check(seconds < allowed, f"it ended after {seconds:.1f} s")
         close_all([*deaf, *idle])
         writers.check_stored(target)
-        result.check("Traceback" not in service.said(), f"a traceback: {service.said()[:2000]}")
+        result.check(
+            "Traceback" not in service.said(), f"a traceback in the log: ...{service.said()[-1200:]}"
+        )
     finally:
         service.kill()
 
