@@ -18,7 +18,7 @@ from .http.metrics import Metrics
 from .limits import Limits
 from .readiness import Readiness
 from .reads import ReadPool
-from .schema import NAMING_CONVENTION, BareTable
+from .schema import NAMING_CONVENTION, BareTable, SharedTable
 from .settings import Settings
 from .writes import WritePool
 
@@ -26,7 +26,8 @@ from .writes import WritePool
 class Service:
     """A service: its name, the tables it owns, its routers. `app` is the ASGI application.
 
-    `tables` is the module with its table classes, or a MetaData. `root` is the folder that contains `migrations/`, by
+    `tables` is the module with its table classes, or a MetaData; `access` the module with the tables of other services
+    that it uses. `root` is the folder that contains `migrations/`, by
     default the parent of the module's `src/`. Raises ValueError for tables in several MetaDatas, and for a missing
     `root` that has no default."""
 
@@ -36,6 +37,7 @@ class Service:
         tables: ModuleType | sa.MetaData,
         routers: Sequence[APIRouter] = (),
         *,
+        access: ModuleType | None = None,
         description: str = "",
         schema: str = "public",
         version: str = "1",
@@ -43,6 +45,7 @@ class Service:
         root: Path | None = None,
     ) -> None:
         self.name, self.tables, self.routers = name, _metadata_of(tables), list(routers)
+        self.shared = _shared_in(access)
         self.description, self.schema, self.version = description, schema, version
         self.limits = limits or Limits()
         self.package = name.replace("-", "_")
@@ -128,6 +131,15 @@ def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:
             f"The tables of {tables.__name__} are in {len(found)} MetaDatas: give them one base."
         )
     return next(iter(found.values()), sa.MetaData(naming_convention=NAMING_CONVENTION))
+
+
+def _shared_in(access: ModuleType | None) -> list[type[SharedTable]]:
+    found = vars(access).values() if access else ()
+    return [
+        each
+        for each in found
+        if isinstance(each, type) and issubclass(each, SharedTable) and hasattr(each, "__table__")
+    ]
 
 
 def _root_of(tables: ModuleType | sa.MetaData) -> Path:

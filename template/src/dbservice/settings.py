@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 # Where the database is a file there is no server: its variables are ignored.
-SERVER = re.compile("(MIGRATE_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
+SERVER = re.compile("((MIGRATE|ADMIN)_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
 DEFAULTS = {"postgresql": ("localhost", 5432), "mysql": ("localhost", 3306), "sqlite": ("", 0)}
 FILES = {name for name, (host, _) in DEFAULTS.items() if not host}
 
@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     db_read_port: Port = Field(default_factory=lambda known: known["db_port"])
     migrate_db_user: Text = ""
     migrate_db_pass: Secret = Field(SecretStr(""), validate_default=True)
+    admin_db_user: Text = ""
+    admin_db_pass: Secret = SecretStr("")
+    replicas: int = Field(1, ge=1, le=1000, description="a whole number from 1 to 1000")
     migrate_lock_timeout: float = Field(60.0, ge=0, le=86400, description="seconds from 0 to 86400")
     cache_host: Host = ""
     cache_port: Port = 6379
@@ -194,6 +197,14 @@ class Settings(BaseSettings):
             return self
         return self.model_copy(update={"db_user": self.migrate_db_user, "db_pass": self.migrate_db_pass})
 
+    def for_administration(self) -> Self:
+        """The settings with the account in `admin_db_user`. Raises SettingsError if it is not set."""
+        if not self.admin_db_user:
+            raise SettingsError(
+                "ADMIN_DB_USER is not set: name the administrator's account, its password in ADMIN_DB_PASS"
+            )
+        return self.model_copy(update={"db_user": self.admin_db_user, "db_pass": self.admin_db_pass})
+
 
 VARIABLES = tuple(name.upper() for name in Settings.model_fields)
 SECRETS = {name for name in VARIABLES if name.endswith("_PASS")}
@@ -247,7 +258,7 @@ def _secret(name: str, value: str, file: str) -> str:
 
 def _meant(name: str) -> str | None:
     """The variable that `name` probably misspells, or None."""
-    found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|DB_|CACHE_)(.+?)(_FILE)?", name)
+    found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|ADMIN_DB_|DB_|CACHE_)(.+?)(_FILE)?", name)
     if not found:
         return None
     known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
+from ..accounts.declared import Declared
+from ..accounts.facts import Fact
 from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType
@@ -141,6 +143,57 @@ class Migrations(ABC):
         """Cancel, in the server, the statement that another thread waits for on the driver's `connection`."""
 
 
+class Accounts(ABC):
+    """The accounts of a service on one engine. Methods with a `cursor` run statements over a DB-API connection in
+    autocommit and raise the driver's exceptions."""
+
+    # --- what is declared
+
+    @abstractmethod
+    def script(self, declared: Declared) -> str:
+        """The SQL that an administrator can run any number of times, before or after the tables exist; without passwords."""
+
+    @abstractmethod
+    def of_accounts(self, declared: Declared) -> list[Fact]:
+        """What is declared of the accounts themselves."""
+
+    @abstractmethod
+    def of_tables(self, declared: Declared, existing: Sequence[str]) -> list[Fact]:
+        """What is declared of the tables that exist."""
+
+    @abstractmethod
+    def after_migration(self, declared: Declared, existing: Sequence[str]) -> list[str]:
+        """What the migration account runs after each migration, so that the run-time account may use new tables."""
+
+    # --- what a server holds
+
+    @abstractmethod
+    def existing_tables(self, cursor: Any, declared: Declared) -> list[str]:
+        """The names of the tables in the service's schema or database, sorted."""
+
+    @abstractmethod
+    def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
+        """Those of the declared accounts that exist."""
+
+    @abstractmethod
+    def held(self, cursor: Any, declared: Declared) -> list[Fact]:
+        """What the accounts effectively hold, however they came by it."""
+
+    # --- what an administrator runs
+
+    @abstractmethod
+    def create_account(self, account: str) -> list[str]:
+        """Statements that create an account that cannot do anything yet."""
+
+    def create_schema(self, declared: Declared) -> list[str]:
+        """Statements that create what must exist before anything can be granted."""
+        return []
+
+    @abstractmethod
+    def password_statement(self, connection: Any, account: str, password: str) -> str:
+        """The statement that sets a password; no log of the server and no process list shows it."""
+
+
 class Backend(ABC):
     """One engine with its settings. Methods that connect raise the driver's exceptions, for `classify_error`."""
 
@@ -153,6 +206,8 @@ class Backend(ABC):
     """Whether `begin` can be sent with the first statement, in one round trip."""
     codec: ClassVar[Codec]
     migrations: Migrations
+    accounts: Accounts | None = None
+    """None on an engine without accounts."""
     health_statement: ClassVar[str] = "SELECT 1"
     advice: ClassVar[dict[ErrorKind, str]] = {
         ErrorKind.DENIED: "the account {account} or its password is refused ({reason}): check {prefix}DB_USER and {prefix}DB_PASS",

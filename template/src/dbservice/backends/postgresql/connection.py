@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from ..interface import Backend, ErrorKind
 from ..sql import quoted, read_url
+from .accounts import PostgreSQLAccounts
 from .codec import PostgreSQLCodec
 from .dialect import read_dialect
 from .errors import ConnectError, classify_error, constraint_name, error_details
@@ -26,6 +27,7 @@ class PostgreSQL(Backend):
     adapter = "dbservice_postgresql:psycopg2"
     pipeline_begin = True
     codec = PostgreSQLCodec()
+    accounts = PostgreSQLAccounts()
     advice = Backend.advice | {
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"
         ' ON DATABASE "{database}" TO "{account}"',
