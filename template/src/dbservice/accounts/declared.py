@@ -1,5 +1,6 @@
 """What a service declares of its accounts: everything here follows from `tables.py`, `access.py` and the settings."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from ..types import ColumnType
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the run-time account may do with its own tables."""
+
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,16 @@ class Declared:
     def migrated(self) -> tuple[str, ...]:
         """The tables that the migration account owns."""
         return (*self.own, self.version_table) if self.migrate else ()
+
+
+def row_view(table: str, package: str) -> str:
+    """The view of `table` through which the service `package` sees only its rows, on MySQL and MariaDB; 64 characters at
+    most. A table without `rows` is used itself."""
+    name = f"{table}_of_{package}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9].rstrip('_')}_{digest}"
 
 
 class DeclaringService(Protocol):
