@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import uvicorn
 import uvloop
 
 from . import logs, migrations, startup
+from .accounts import commands as accounts
 from .backends import Backend
 from .errors import StartupError
 from .settings import Settings, SettingsError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .service import Service
 
 logger = logging.getLogger(__name__)
+
+NO_ACCOUNTS = "SQLite has no accounts: whoever may read and write the file may do everything."
 
 
 def main(service: "Service", arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +69,18 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     revision.set_defaults(command=_revision)
     check = commands.add_parser("check-migrations", help="compare the database with tables.py")
     check.set_defaults(command=_check)
+    grants = commands.add_parser("grants", help="print the SQL of the service's accounts")
+    grants.add_argument(
+        "--apply",
+        action="store_true",
+        help="run it as the administrator (ADMIN_DB_USER), and set the passwords",
+    )
+    grants.set_defaults(command=_grants)
+    verify = commands.add_parser(
+        "verify-access", help="compare what the accounts hold on the server with what is declared"
+    )
+    verify.add_argument("--json", action="store_true", help="print the differences as JSON")
+    verify.set_defaults(command=_verify_access)
     return parser
 
 
@@ -175,6 +191,40 @@ def _revision(service: "Service", options: Any) -> int:
         else "tables.py has no changes: no revision written."
     )
     return 0
+
+
+def _grants(service: "Service", options: Any) -> int:
+    # to print needs no account of the server
+    given = os.environ if options.apply else {"DB_USER": "-", "DB_PASS": "-", **os.environ}
+    settings = Settings.load(given)
+    logs.configure(settings)
+    backend = service.backend(settings)
+    if backend.accounts is None:
+        print(NO_ACCOUNTS)
+    elif options.apply:
+        lines = accounts.apply(service, backend, service.backend)
+        print("\n".join(lines) or "nothing to change")
+        return 1 if any(line.startswith("NOT DONE") for line in lines) else 0
+    else:
+        print(accounts.script(service, backend), end="")
+    return 0
+
+
+def _verify_access(service: "Service", options: Any) -> int:
+    backend = service.backend(_settings())
+    if backend.accounts is None:
+        print(NO_ACCOUNTS)
+        return 0
+    try:
+        found = accounts.verify(service, backend, service.backend)
+    except StartupError as error:
+        print(f"{service.name}: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(accounts.as_json(found))
+    else:
+        print("\n".join(found.lines()) or "The accounts hold what is declared, and nothing else.")
+    return 1 if found else 0
 
 
 def _check(service: "Service", options: Any) -> int:

@@ -45,7 +45,7 @@ class Service:
         root: Path | None = None,
     ) -> None:
         self.name, self.tables, self.routers = name, _metadata_of(tables), list(routers)
-        self.shared = _shared_in(access)
+        self.shared: Sequence[type[SharedTable]] = _shared_in(access)
         self.description, self.schema, self.version = description, schema, version
         self.limits = limits or Limits()
         self.package = name.replace("-", "_")

@@ -14,19 +14,15 @@ from .facts import Differences, Fact, compare
 BackendOf = Callable[[Settings], Backend]
 
 
-class NoAccounts(Exception):
-    """The engine has no accounts; the message says so."""
-
-
 def script(service: DeclaringService, backend: Backend) -> str:
-    """The SQL that makes the accounts. Raises NoAccounts."""
+    """The SQL that makes the accounts."""
     accounts, declared = _declared(service, backend)
     return accounts.script(declared)
 
 
 def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) -> list[str]:
     """Make the server hold what is declared, as the administrator; the lines that say what was changed, and what cannot be.
-    Raises StartupError and NoAccounts."""
+    Raises StartupError."""
     accounts, declared = _declared(service, backend)
     changed: list[str] = []
     with _administrator(backend, backend_of) as connection:
@@ -68,7 +64,7 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
 
 def verify(service: DeclaringService, backend: Backend, backend_of: BackendOf) -> Differences:
     """The differences between what is declared and what the server holds, seen by the administrator if ADMIN_DB_USER names
-    one, else by the service's account. Raises StartupError and NoAccounts."""
+    one, else by the service's account. Raises StartupError."""
     accounts, declared = _declared(service, backend)
     with _administrator(backend, backend_of, or_own=True) as connection:
         cursor = connection.cursor()
@@ -103,8 +99,7 @@ def as_json(differences: Differences) -> str:
 
 
 def _declared(service: DeclaringService, backend: Backend) -> tuple[Accounts, Declared]:
-    if backend.accounts is None:
-        raise NoAccounts("SQLite has no accounts: whoever may read and write the file may do everything.")
+    assert backend.accounts is not None, "SQLite has no accounts"
     return backend.accounts, declared_of(service, backend.settings, backend.codec.literal)
 
 
