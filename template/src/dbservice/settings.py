@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     migrate_db_pass: Secret = Field(SecretStr(""), validate_default=True)
     admin_db_user: Text = ""
     admin_db_pass: Secret = SecretStr("")
+    db_single_account: bool = Field(False, description="true or false")
     replicas: int = Field(1, ge=1, le=1000, description="a whole number from 1 to 1000")
     migrate_lock_timeout: float = Field(60.0, ge=0, le=86400, description="seconds from 0 to 86400")
     cache_host: Host = ""
