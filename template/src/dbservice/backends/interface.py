@@ -179,6 +179,16 @@ class Accounts(ABC):
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
         """What the accounts effectively hold, however they came by it."""
 
+    @abstractmethod
+    def excess(self, cursor: Any, declared: Declared) -> str:
+        """Why the account of this connection must not serve requests, as the end of a sentence (`it is a superuser`); empty
+        if it may. Any account can ask this of itself."""
+
+    @abstractmethod
+    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+        """The run-time privileges on existing tables that `account` lacks, for example `SELECT on table users`. Any account
+        can ask this of itself."""
+
     # --- what an administrator runs
 
     @abstractmethod
