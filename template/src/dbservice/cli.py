@@ -178,6 +178,9 @@ def _run_migration(
 ) -> int:
     accounts.check_migration(service, backend)
     startup.wait_for_database(backend)
+    if backend.settings.is_file:
+        for table in migrations.create_shared_tables(service, backend):
+            print(f"Created {table}, which on a server another service owns.")
     if migrations.head(service) is None:
         if service.tables.tables:
             raise StartupError(

@@ -177,6 +177,11 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def is_file(self) -> bool:
+        """Whether the database is a file, which no other service uses."""
+        return self.db_type in FILES
+
+    @property
     def target(self) -> str:
         """The URL of the database without its password, for messages only."""
         return self._target(self.db_host, self.db_port)

@@ -38,6 +38,7 @@ class ErrorKind(enum.Enum):
     NO_PRIVILEGE = "account lacks a privilege"
     MISSING = "database does not exist"
     NO_TABLE = "table does not exist"
+    NOT_ITS_ROW = "row that the account may not write"
     OTHER = "other error"
 
 
@@ -120,6 +121,11 @@ class Migrations(ABC):
     def create_schema(self, connection: sa.Connection) -> None:
         """Create the schema if it is missing. Leaves no transaction open."""
         connection.rollback()
+
+    def create_row_view(self, table: sa.Table) -> list[str]:
+        """Statements that create `Backend.row_view` of a shared table, for a database of one account; none where the engine
+        has no such views."""
+        return []
 
     @abstractmethod
     def new_lock(self, name: str) -> Lock:
@@ -234,8 +240,11 @@ class Backend(ABC):
         schema: str = "public",
         application: str = "dbservice",
         limits: Limits | None = None,
+        writes: bool = True,
     ) -> None:
-        self.settings, self.schema, self.application = settings, schema, application
+        self.settings, self.schema, self.application, self.writes = settings, schema, application, writes
+        self.compiled_for = f"{self.name} {application}"
+        """What a compiled query depends on besides its statement."""
         self.limits = limits or Limits()
 
     # --- writes, migrations and startup: the synchronous driver
@@ -253,8 +262,8 @@ class Backend(ABC):
 
     @property
     def writers(self) -> int:
-        """The number of write threads, each with one of the `DB_POOL_SIZE` connections."""
-        return self.settings.db_pool_size // 2
+        """The number of write threads, each with one of the `DB_POOL_SIZE` connections; 0 for a service that only reads."""
+        return self.settings.db_pool_size // 2 if self.writes else 0
 
     @property
     def readers(self) -> int:
@@ -300,6 +309,11 @@ class Backend(ABC):
 
     def describe_schema(self, answer: Any) -> str:
         """Why the account has no access to the tables of the schema, in one sentence; empty if there are none."""
+        return ""
+
+    def row_view(self, table: str) -> str:
+        """The view through which the service sees only its rows of the table of another service; empty on an engine where
+        it uses the table itself."""
         return ""
 
     # --- errors

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+import sqlalchemy as sa
 from databases import Database
 
 from ..backends.interface import Backend, ErrorKind
@@ -37,10 +38,13 @@ class _Slot:
 
 
 class ReadPool:
-    """Runs queries, at most `backend.readers` at a time. Routes get it as `reads: Reads`."""
+    """Runs queries of the declared `tables` (None: of any), at most `backend.readers` at a time. Routes get it as
+    `reads: Reads`."""
 
-    def __init__(self, backend: Backend, *, size: int | None = None) -> None:
-        self.backend = backend
+    def __init__(
+        self, backend: Backend, *, size: int | None = None, tables: Collection[sa.Table] | None = None
+    ) -> None:
+        self.backend, self._tables = backend, tables
         self.size = size or backend.readers
         self._database = Database(backend.read_url(), **backend.read_options())
         self._waiting: deque[asyncio.Future[_Slot]] = deque()
@@ -96,7 +100,7 @@ class ReadPool:
 
     async def all(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
         """All rows; the statement should have a LIMIT."""
-        compiled = query.for_backend(self.backend)
+        compiled = query.for_backend(self.backend, self._tables)
         values = query.by_name(args, kwargs) if args else kwargs
         records = await self._run(compiled.sql, compiled.arguments(values))
         return compiled.rows(query.row, records)
@@ -106,7 +110,7 @@ class ReadPool:
         as `after`, or None at the end. Raises TypeError for a query without `limit`, BadValue for a `limit` that is not a
         whole number of at least 1."""
         values: dict[str, Any] = query.by_name(args, kwargs) if args else kwargs
-        compiled = query.for_backend(self.backend)
+        compiled = query.for_backend(self.backend, self._tables)
         if "limit" not in compiled.names:
             raise TypeError(
                 "page() needs a query with a parameter `limit`, which bounds its rows: .limit(limit)"
@@ -193,8 +197,10 @@ class ReadPool:
         match self.backend.classify_error(error):
             case ErrorKind.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY:
                 return error
+            case ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
+                return Unavailable("The database lacks a table or a privilege that the service needs.")
             case ErrorKind.TIMEOUT:
                 return Unavailable("The database took too long to answer.")
         return Unavailable("The database does not answer.")

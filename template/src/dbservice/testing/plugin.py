@@ -152,10 +152,11 @@ def service(pytestconfig: pytest.Config) -> Service:
 
 @pytest.fixture(scope="session")
 def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, service: Service
 ) -> Iterator[servers.Database]:
-    """A new database of each engine, for the whole session."""
+    """A new database of each engine, for the whole session. It has the tables of other services that `access.py` declares."""
     with fresh_database(request.param, tmp_path_factory.mktemp("sqlite"), request.config) as made:
+        migrations.create_shared_tables(service, service.backend(Settings.load(made.environ())))
         yield made
 
 

@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -65,12 +65,12 @@ class _Job:
 
 
 class WritePool:
-    """Runs units of work, at most `backend.writers` at a time. Routes take it as `writes: Writes`."""
+    """Runs units of work on `tables`, at most `backend.writers` at a time. Routes take it as `writes: Writes`."""
 
-    def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
+    def __init__(self, backend: Backend, tables: Iterable[sa.Table]) -> None:
         self.backend = backend
         self.size = backend.writers
-        self.db = DAL(backend, metadata)
+        self.db = DAL(backend, tables)
         self._limit = self.size * backend.limits.queue + self.size
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -104,6 +104,10 @@ class WritePool:
         Raises what the function raises, which includes Conflict and BadValue for what the database refuses; Unavailable
         when nothing was stored because the database does not answer or is too busy; OutcomeUnknown when it may have been
         stored."""
+        if not self.size:
+            raise TypeError(
+                "a service that only reads has no units of work: access.py declares no table to write"
+            )
         if not self._threads:
             raise Unavailable("The service is stopping; nothing was stored.")
         if self.in_flight >= self._limit:

@@ -10,6 +10,7 @@ import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CLIENT, ER
 
+from ...accounts.declared import row_view
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
 from .codec import MySQLCodec
@@ -95,7 +96,10 @@ class MySQL(Backend):
         return options | ({"ssl": tls} if (tls := self._tls()) else {})
 
     def dialect(self) -> sa.Dialect:
-        return read_dialect()
+        return read_dialect(self.row_view)
+
+    def row_view(self, table: str) -> str:
+        return row_view(table, self.application.replace("-", "_"))
 
     async def init_connection(self, raw: Any) -> None:
         if self.settings.db_ssl_mode != "disable":

@@ -22,6 +22,8 @@ _ERROR_KINDS = {
     ER.TRUNCATED_WRONG_VALUE: ErrorKind.VALUE,
     1690: ErrorKind.VALUE,  # DATA_OUT_OF_RANGE
     1366: ErrorKind.VALUE,  # TRUNCATED_WRONG_VALUE_FOR_FIELD
+    1369: ErrorKind.NOT_ITS_ROW,  # the CHECK OPTION of a view
+    1423: ErrorKind.REQUIRED,  # a column that the view lacks; the error does not say which
     3819: ErrorKind.VALUE,  # CHECK on MySQL
     4025: ErrorKind.VALUE,  # CHECK on MariaDB
     ER.LOCK_DEADLOCK: ErrorKind.RETRY,  # also Galera's certification

@@ -69,6 +69,8 @@ def sqlstate(error: BaseException) -> str:
 
 
 def _by_sqlstate(code: str, error: BaseException) -> ErrorKind:
+    if code == errorcodes.INSUFFICIENT_PRIVILEGE and _is_row_security(error):
+        return ErrorKind.NOT_ITS_ROW
     if code in _ERROR_KINDS:
         return _ERROR_KINDS[code]
     if code == errorcodes.PROTOCOL_VIOLATION:
@@ -77,6 +79,11 @@ def _by_sqlstate(code: str, error: BaseException) -> ErrorKind:
     by_class = {"08": ErrorKind.LOST, "22": ErrorKind.VALUE, "28": ErrorKind.DENIED}
     unknown = ErrorKind.LOST if _severity(error) in ("FATAL", "PANIC") else ErrorKind.OTHER
     return by_class.get(code[:2], unknown)
+
+
+def _is_row_security(error: BaseException) -> bool:
+    # by the function of the server, since its sentences are in its language
+    return isinstance(error, psycopg2.Error) and error.diag.source_function == "ExecWithCheckOptions"
 
 
 def _severity(error: BaseException) -> str | None:

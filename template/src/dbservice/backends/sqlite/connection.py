@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import base as dialect_base
 from sqlalchemy.dialects.sqlite import pysqlite
 
 from ..interface import Backend, ErrorKind
+from ..sql import OnlyRows
 from .codec import SQLiteCodec
 from .errors import classify_error, constraint_name, error_details
 from .functions import Connection
@@ -56,7 +58,7 @@ class SQLite(Backend):
 
     @property
     def writers(self) -> int:
-        return 1  # SQLite has one writer at a time
+        return 1 if self.writes else 0  # SQLite has one writer at a time
 
     def read_url(self) -> str:
         # quoted twice: once for the file: URI, once for `databases`
@@ -71,7 +73,9 @@ class SQLite(Backend):
         }
 
     def dialect(self) -> sa.Dialect:
-        return pysqlite.dialect(paramstyle="qmark")
+        dialect: sa.Dialect = pysqlite.dialect(paramstyle="qmark")
+        dialect.statement_compiler = _Compiler
+        return dialect
 
     async def init_connection(self, raw: Any) -> None:
         await raw.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
@@ -85,3 +89,7 @@ class SQLite(Backend):
 
     async def terminate(self, raw: Any) -> None:
         await raw.interrupt()
+
+
+class _Compiler(OnlyRows, dialect_base.SQLiteCompiler):
+    """SQLAlchemy's compiler for reads."""
