@@ -3,11 +3,9 @@
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
 from types import ModuleType
 from typing import Any
 
-import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -15,27 +13,25 @@ from dbservice import (
     DAL,
     Create,
     NotFound,
-    Page,
     Patch,
     Reads,
     Row,
     Service,
-    Statement,
-    Writes,
     public_columns,
     query,
 )
 from dbservice import types as t
+from dbservice.accounts.commands import apply
 from dbservice.backends.interface import Backend
 from dbservice.errors import BadValue, Unavailable
-from dbservice.http import Cursor, PageSize, Router, RowId
+from dbservice.http import Router
 from dbservice.migrations import create_shared_tables
-from dbservice.schema import Column, ForeignKey, SharedTable, Table
+from dbservice.schema import Column, SharedTable, Table
 from dbservice.service import Running
 from dbservice.settings import Settings
-from dbservice.testing import servers
+from dbservice.testing import plugin, servers
 
-from ..sample_service import NOWHERE, client_of, routes
+from ..sample_service import NOWHERE
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +97,9 @@ class TwitchPatch(Twitch, Patch): ...
 class EventRow(SharedEvents, Row): ...
 
 
+class DemandingRow(SharedDemanding, Row): ...
+
+
 class Pair(Row):
     kind: str
     note: str | None
@@ -162,22 +161,52 @@ class Others:
             ]
 
 
-@pytest.fixture
-def theirs(private_database: servers.Database) -> Iterator[Others]:
-    settings = Settings.load({**private_database.environ(), "DB_MAX_RETRIES": "0"})
-    service = the_service(Twitch, SharedEvents, SharedDemanding)
-    made = Others(service.backend(settings))
-    others.create_all(made.engine)
-    create_shared_tables(service, service.backend(settings))  # the tables exist: only the view
-    yield made
-    made.engine.dispose()
+SHARED = (Twitch, SharedEvents, SharedDemanding)
+PLACES = ["sqlite", *servers.ENGINES, *(f"{engine}, its own account" for engine in servers.ENGINES)]
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Settings, Others]]:
+    """The service's settings, and the other services. The service has one account with them, or its declared one."""
+    engine, _, own_account = request.param.partition(", ")
+    if engine not in plugin.engines(request.config):
+        pytest.skip(f"--engines excludes {engine}")
+    with plugin.fresh_database(engine, tmp_path_factory.mktemp("shared"), request.config) as database:
+        service = the_service(*SHARED)
+        environ = {**database.environ(), "DB_POOL_SIZE": "2", "DB_MAX_RETRIES": "0"}
+        settings = Settings.load(environ)
+        backend = service.backend(settings)
+        theirs = Others(backend)
+        others.create_all(theirs.engine)
+        if not own_account:
+            create_shared_tables(service, backend)  # the tables exist: only the view
+        elif backend.accounts is None:
+            pytest.skip("no accounts yet")
+        else:
+            server = plugin.find_server(engine, request.config)
+            del environ["DB_SINGLE_ACCOUNT"]
+            environ |= {"DB_USER": "twitch-trigger-rw", "DB_PASS": "secret"}
+            environ |= {"ADMIN_DB_USER": server.user, "ADMIN_DB_PASS": server.password}
+            settings = Settings.load(environ)
+            apply(service, service.backend(settings), service.backend)
+        yield settings, theirs
+        theirs.engine.dispose()
 
 
 @pytest.fixture
-async def running(private_database: servers.Database, theirs: Others) -> AsyncIterator[Running]:
-    service = the_service(Twitch, SharedEvents, SharedDemanding)
-    settings = Settings.load({**private_database.environ(), "DB_POOL_SIZE": "2", "DB_MAX_RETRIES": "0"})
-    async with service.running(settings) as running:
+def theirs(place: tuple[Settings, Others]) -> Others:
+    """The other services, whose tables are empty."""
+    with place[1].engine.begin() as connection:
+        for table in others.sorted_tables:
+            connection.execute(table.delete())
+    return place[1]
+
+
+@pytest.fixture
+async def running(place: tuple[Settings, Others], theirs: Others) -> AsyncIterator[Running]:
+    async with the_service(*SHARED).running(place[0]) as running:
         yield running
 
 
@@ -259,7 +288,7 @@ async def test_no_row_leaves_its_scope(running: Running, theirs: Others, platfor
         lambda db: db[Twitch][mine].update_record(platform=platform),
     ]
     for attempt in attempts:
-        with pytest.raises(BadValue, match='platform must (be "twitch"|not be null)'):
+        with pytest.raises(BadValue, match=r'platform must (be "twitch"|not be null)'):
             await running.writes.run(attempt)
     with pytest.raises(TypeError, match="platform: its value selects the rows"):
         await running.writes.run(lambda db: db(db[Twitch].id == mine).update(platform=db[Twitch].note))
@@ -297,7 +326,7 @@ async def test_what_is_only_read_takes_no_write(running: Running, theirs: Others
     ]
     for attempt in attempts:
         with pytest.raises(
-            TypeError, match='events belongs to another service, and access.py has access="read"'
+            TypeError, match=r'events belongs to another service, and access\.py has access="read"'
         ):
             await running.writes.run(attempt)
     assert theirs.rows(Events, "id", "kind") == [(row, "a")]
@@ -305,7 +334,7 @@ async def test_what_is_only_read_takes_no_write(running: Running, theirs: Others
 
 def test_no_body_is_made_of_what_is_only_read() -> None:
     for kind in (Create, Patch):
-        with pytest.raises(TypeError, match='SharedEvents has access="read" in access.py'):
+        with pytest.raises(TypeError, match=r'SharedEvents has access="read" in access\.py'):
             type("EventBody", (SharedEvents, kind), {})
 
 
@@ -319,6 +348,37 @@ async def test_a_required_column_that_is_not_declared_is_503(
         await running.writes.run(attempt)
     (said,) = [each.message for each in caplog.records if each.levelno == logging.ERROR]
     assert "demanding" in said and "access.py does not declare: declare it" in said
+
+
+async def test_a_table_that_its_owner_has_not_made_is_503(running: Running, theirs: Others) -> None:
+    with theirs.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE demanding RENAME TO not_yet"))
+    try:
+        demanding = query(DemandingRow, sa.select(*public_columns(SharedDemanding)))
+        with pytest.raises(Unavailable, match="lacks a table"):
+            await running.reads.all(demanding)
+        with pytest.raises(Unavailable, match="lacks a table"):
+            await running.writes.run(lambda db: db[SharedDemanding].delete_row(1))
+    finally:
+        with theirs.engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE not_yet RENAME TO demanding"))
+    assert not await running.reads.all(demanding)
+
+
+async def test_the_server_refuses_what_the_platform_lets_through(
+    running: Running, theirs: Others, request: pytest.FixtureRequest
+) -> None:
+    if "own account" not in request.node.name and not running.backend.row_view("x"):
+        pytest.skip("nothing but the platform guards the rows here")
+    theirs.add(Integrations, platform="twitch")
+    theirs.add(Integrations, platform="discord")
+
+    def attempt(db: DAL) -> None:
+        db._adapter.execute(f"UPDATE {db[Twitch]._rname} SET platform = 'discord'")
+
+    with pytest.raises(BadValue, match="the row would not be one of those that this service may write"):
+        await running.writes.run(attempt)
+    assert theirs.rows(Integrations, "platform") == [("twitch",), ("discord",)]
 
 
 async def test_an_undeclared_table_is_named(running: Running) -> None:
@@ -355,5 +415,5 @@ def test_a_query_of_an_undeclared_table_is_an_error_at_import(monkeypatch: pytes
 
 def test_a_query_of_a_table_without_a_class_is_an_error_at_import() -> None:
     plain = sa.Table("plain", sa.MetaData(), sa.Column("kind", t.String(9)), sa.Column("note", t.String(9)))
-    with pytest.raises(TypeError, match="plain: declare the table by a class in tables.py or access.py"):
+    with pytest.raises(TypeError, match=r"plain: declare the table by a class in tables\.py or access\.py"):
         query(Pair, sa.select(plain.c.kind, plain.c.note))

@@ -46,6 +46,8 @@ class Declared:
     journal: str
     """Where MySQL and MariaDB keep the statements of an interrupted revision."""
     shared: tuple[TableAccess, ...]
+    references: tuple[tuple[str, str], ...]
+    """Columns of shared tables, as (table, column), that foreign keys of own tables refer to."""
     connections: int
     """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
 
@@ -101,8 +103,15 @@ def declared_of(
         version_table=service.version_table,
         journal=f"alembic_journal_{service.package}",
         shared=shared,
+        references=_references(service.tables, [each.table for each in shared]),
         connections=connections,
     )
+
+
+def _references(tables: sa.MetaData, shared: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    keys = (key for table in tables.tables.values() for key in table.foreign_keys)
+    found = {key.target_fullname.rpartition(".")[::2] for key in keys}
+    return tuple(sorted((table, column) for table, column in found if table in shared))
 
 
 def _access(shared: type[SharedTable], literal: Callable[[ColumnType, Any], str]) -> TableAccess:

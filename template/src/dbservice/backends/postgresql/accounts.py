@@ -159,6 +159,17 @@ class PostgreSQLAccounts(Accounts):
             ]
         if access.rows:
             facts.append(self._of_rows(declared, access))
+        for column in (column for table, column in declared.references if table == access.table):
+            assert declared.migrate
+            facts.append(
+                Fact(
+                    declared.migrate,
+                    f"REFERENCES on column {access.table}.{column}",
+                    statements=(
+                        f"GRANT REFERENCES ({identifier(column)}) ON {target} TO {identifier(declared.migrate)}",
+                    ),
+                )
+            )
         return facts
 
     def _of_rows(self, declared: Declared, access: TableAccess) -> Fact:
