@@ -23,7 +23,8 @@ from ..http.middleware import error_hooks
 from ..redaction import failed_statement
 from ..service import Running, Service
 from ..settings import Settings
-from . import servers
+from . import examples, servers
+from .others import Others
 
 _ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 _missing: dict[str, str] = {}
@@ -131,10 +132,25 @@ def the_service(folder: Path) -> Service:
 
 
 def tables() -> list[sa.Table]:
-    """The tables of the service under test with a route `/v1/<table>`, referenced tables first."""
+    """The tables of the service under test with a route that creates rows, `POST /v1/<table>`, referenced tables first."""
     service = the_service(Path.cwd())
-    paths = {getattr(route, "path", "") for router in service.routers for route in router.routes}
-    return [table for table in service.tables.sorted_tables if f"/v1/{table.name}" in paths]
+    both = [*(each.__table__ for each in service.shared), *service.tables.sorted_tables]
+    return [table for table in both if _has_route(service, "POST", table)]
+
+
+def shared_tables() -> list[sa.Table]:
+    """Those of other services with a route that lists rows, `GET /v1/<table>`."""
+    service = the_service(Path.cwd())
+    return [each.__table__ for each in service.shared if _has_route(service, "GET", each.__table__)]
+
+
+def _has_route(service: Service, method: str, table: sa.Table) -> bool:
+    routes = (route for router in service.routers for route in router.routes)
+    return any(
+        getattr(route, "path", "") == f"/v1/{table.name}"
+        and method in (getattr(route, "methods", None) or ())
+        for route in routes
+    )
 
 
 class _Backend:
@@ -212,8 +228,17 @@ async def _started(service: Service, migrated: Settings) -> AsyncIterator[Runnin
 
 
 @pytest.fixture(scope="session")
+def others(service: Service, database: servers.Database) -> Iterator[Others]:
+    """The services that own the tables of `access.py`. The tables are empty when a test begins that has `running` or `client`."""
+    acting = Others(service.backend(Settings.load(database.environ())))
+    examples.insert_of_others = acting.insert
+    yield acting
+    acting.close()
+
+
+@pytest.fixture(scope="session")
 def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None]]:
-    """A function that deletes all rows of the service's tables."""
+    """A function that deletes all rows of the service's tables, and of those of other services that it uses."""
     backend = service.backend(migrated)
     quote = backend.dialect().identifier_preparer.quote
     statements = []
@@ -221,6 +246,7 @@ def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None
         for column in (c for c in table.columns for key in c.foreign_keys if key.column.table is table):
             statements.append(f"UPDATE {quote(table.name)} SET {quote(column.name)} = NULL")
         statements.append(f"DELETE FROM {quote(table.name)}")
+    statements += [f"DELETE FROM {quote(each.__table__.name)}" for each in service.shared]
     with closing(backend.connect()) as connection:
         cursor = connection.cursor()
 
@@ -232,7 +258,7 @@ def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None
 
 
 @pytest.fixture
-async def running(_started: Running, _cleaner: Callable[[], None]) -> AsyncIterator[Running]:
+async def running(_started: Running, _cleaner: Callable[[], None], others: Others) -> AsyncIterator[Running]:
     """The service, started on the migrated database, with empty tables. All tests share it: a test that stops or changes
     it must start another one."""
     _cleaner()
