@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field("text", description="text or json")
     host: Host = "127.0.0.1"
     port: Port = 8000
+    shutdown_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
