@@ -112,6 +112,7 @@ def test_every_variable_is_taken(certificate: Path) -> None:
     for name, value in given.items():
         held = getattr(settings, name.lower())
         held = held.get_secret_value() if name.endswith("_PASS") else str(held)
+        held = held.lower() if held == "True" else held
         assert held == (value.lower() if name.startswith("LOG_") else value), name
 
 
@@ -499,7 +500,7 @@ def test_migrations_use_the_account_of_migrate_db_user() -> None:
     migrating = settings.for_migration()
     assert (migrating.db_user, migrating.db_pass.get_secret_value()) == ("app-migrate", "geheim-2")
     assert settings.db_user == "app-rw" and migrating.db_name == settings.db_name
-    for given, sentence in (
+    for environ, sentence in (
         (SERVER, "MIGRATE_DB_USER is not set"),
         (
             SERVER | {"MIGRATE_DB_USER": "app-rw", "MIGRATE_DB_PASS": "geheim-1"},
@@ -507,8 +508,8 @@ def test_migrations_use_the_account_of_migrate_db_user() -> None:
         ),
     ):
         with pytest.raises(SettingsError, match=sentence):
-            Settings.load(given).for_migration()
-        single = Settings.load(given | {"DB_SINGLE_ACCOUNT": "true"})
+            Settings.load(environ).for_migration()
+        single = Settings.load(environ | {"DB_SINGLE_ACCOUNT": "true"})
         assert single.for_migration().db_user == "app-rw"
 
 
