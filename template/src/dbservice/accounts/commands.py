@@ -1,6 +1,8 @@
 """The commands `grants` and `verify-access`."""
 
 import json
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -32,7 +34,7 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
         def run(line: str, statements: Sequence[str]) -> None:
             try:
                 for statement in statements:
-                    cursor.execute(statement)
+                    _execute(backend, cursor, statement)
             except Exception as error:
                 changed.append(f"NOT DONE   {line}: {_reason(backend, error)}")
             else:
@@ -56,7 +58,7 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
                 changed.append(f"NOT DONE   {fact}: {fact.advice}")
         for account, password in _passwords(backend.settings, declared).items():
             if not _accepts(backend, backend_of, account, password):
-                cursor.execute(accounts.password_statement(connection, account, password))
+                _execute(backend, cursor, accounts.password_statement(connection, account, password))
                 changed.append(f"set        the password of {account}")
     for table in _missing_tables(declared, tables):
         changed.append(f"LATER      {table} does not exist yet: apply again when it does")
@@ -74,6 +76,12 @@ def verify(service: DeclaringService, backend: Backend, backend_of: BackendOf) -
         tables = accounts.existing_tables(cursor, declared)
         found = _differences(accounts, declared, cursor, tables)
     return Differences(absent + [each for each in found.missing if each.account in existing], found.surplus)
+
+
+def names(service: DeclaringService, backend: Backend) -> tuple[str, str | None]:
+    """The run-time account and that of migrations, if there is one."""
+    _, declared = _declared(service, backend)
+    return declared.runtime, declared.migrate
 
 
 def check_runtime(service: DeclaringService, backend: Backend) -> None:
@@ -127,6 +135,8 @@ def lacks_after_migration(service: DeclaringService, backend: Backend, connectio
 
 def after_migration(service: DeclaringService, backend: Backend, connection: Any) -> None:
     """Grant the run-time account what it may do with the service's own tables, as their owner."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return
     accounts, declared = _declared(service, backend)
     cursor = connection.cursor()
     for statement in accounts.after_migration(declared, accounts.existing_tables(cursor, declared)):
@@ -200,6 +210,18 @@ def _administrator(backend: Backend, backend_of: BackendOf, *, or_own: bool = Fa
             if backend.classify_error(error) is ErrorKind.OTHER and not backend.error_details(error)[0]:
                 raise
             raise StartupError(f"{settings.target}: {_reason(backend, error)}.") from error
+
+
+def _execute(backend: Backend, cursor: Any, statement: str) -> None:
+    for attempt in range(10):
+        try:
+            return cursor.execute(statement)  # type: ignore[no-any-return]
+        except Exception as error:
+            # PostgreSQL does not wait for another session that changes the same account or access list, but fails
+            if attempt == 9 or "concurrently updated" not in str(error):
+                raise
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))
+    return None
 
 
 def _reason(backend: Backend, error: Exception) -> str:
