@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from .. import migrations
 from ..accounts import commands as accounts
+from ..backends import Backend
 from ..http.middleware import error_hooks
 from ..redaction import failed_statement
 from ..service import Running, Service
@@ -195,13 +196,13 @@ def fresh_database(engine: str, folder: Path, config: pytest.Config) -> Iterator
 def settings(service: Service, database: servers.Database) -> Settings:
     """The settings of the service on `database`: with its declared accounts, which its own grants create, so that a
     missing grant fails here. On the server of DB_TEST_URL, whose accounts may be in use, one account does everything."""
+    return _settings_on(service, database)
+
+
+def _settings_on(service: Service, database: servers.Database) -> Settings:
     own = Settings.load({**database.environ(), "DB_POOL_SIZE": "5", "DB_MAX_RETRIES": "0"})
     if service.backend(own).accounts is None or servers.is_external(database):
         return own
-    return _with_declared_accounts(service, database, own)
-
-
-def _with_declared_accounts(service: Service, database: servers.Database, own: Settings) -> Settings:
     admin = servers.find(database.engine).admin
     runtime, migrate = accounts.names(service, service.backend(own))
 
@@ -232,9 +233,13 @@ def migrated(service: Service, settings: Settings) -> Settings:
     if migrations.head(service) is not None:
         backend = service.backend(settings.for_migration())
         migrations.upgrade(service, backend)
-        with closing(backend.connect()) as connection:
-            accounts.after_migration(service, backend, connection)
+        _grant_own_tables(service, backend)
     return settings
+
+
+def _grant_own_tables(service: Service, backend: Backend) -> None:
+    with closing(backend.connect()) as connection:
+        accounts.after_migration(service, backend, connection)
 
 
 @pytest.fixture(scope="session")
@@ -286,7 +291,7 @@ async def client(service: Service, running: Running) -> AsyncIterator[httpx.Asyn
 def migrations_are_complete(database: servers.Database) -> None:
     """Assert that the service's migrations upgrade, downgrade and upgrade again, and create exactly what `tables.py` declares."""
     service = the_service(Path.cwd())
-    engine = service.backend(Settings.load(database.environ()))
+    engine = service.backend(_settings_on(service, database).for_migration())
     if migrations.head(service) is None:
         assert not service.tables.tables, (
             "tables.py has tables but no migration creates them: run `make revision`"
@@ -297,3 +302,4 @@ def migrations_are_complete(database: servers.Database) -> None:
     migrations.downgrade(service, engine, "base")
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the second upgrade creates something else"
+    _grant_own_tables(service, engine)
