@@ -254,9 +254,28 @@ class Backend(ABC):
 
     # --- writes, migrations and startup: the synchronous driver
 
-    @abstractmethod
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
-        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds."""
+        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds.
+        When the password is refused, the file of DB_PASS_FILE is read again: it may hold a new one."""
+        try:
+            return self.open_connection(statement_timeout, autocommit)
+        except Exception as error:
+            if not self.takes_new_password(error):
+                raise
+            return self.open_connection(statement_timeout, autocommit)
+
+    @abstractmethod
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
+        """What `connect` returns, with the password of the settings."""
+
+    def takes_new_password(self, error: Exception) -> bool:
+        """Whether `error`, of a refused connection, is worth another attempt: the file of DB_PASS_FILE holds a new password,
+        which the settings have now."""
+        new = self.settings.with_new_password()
+        if new is None or self.classify_error(self.connect_error(error)) is not ErrorKind.DENIED:
+            return False
+        self.settings = new
+        return True
 
     def connect_error(self, error: Exception) -> Exception:
         """The exception of `connect`, with the server's error code if the driver omits it. May connect again, and blocks."""

@@ -54,7 +54,7 @@ class MySQL(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = MySQLMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         s = self.settings
         tls = self._tls()
         socket_timeout = statement_timeout + self.limits.connect if statement_timeout else None

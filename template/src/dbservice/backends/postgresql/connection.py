@@ -51,7 +51,7 @@ class PostgreSQL(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = PostgreSQLMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         s = self.settings
         tls: dict[str, Any] = {"sslmode": s.db_ssl_mode}
         if s.db_ssl_mode == "verify-full":

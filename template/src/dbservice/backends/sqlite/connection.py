@@ -38,7 +38,7 @@ class SQLite(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = SQLiteMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         path = Path(self.settings.db_name)
         if path.is_dir() or not path.parent.is_dir():
             raise sqlite3.OperationalError("unable to open database file")
