@@ -48,6 +48,8 @@ class Declared:
     shared: tuple[TableAccess, ...]
     connections: int
     """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
+    require_tls: bool = False
+    """Whether the accounts may only connect with TLS; PostgreSQL has this in pg_hba.conf."""
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -81,7 +83,11 @@ class DeclaringService(Protocol):
 
 
 def declared_of(
-    service: DeclaringService, settings: Settings, literal: Callable[[ColumnType, Any], str]
+    service: DeclaringService,
+    settings: Settings,
+    literal: Callable[[ColumnType, Any], str],
+    *,
+    require_tls: bool = False,
 ) -> Declared:
     """The accounts of `service`. The pool size and the number of replicas in `settings` count; `literal` writes a value as
     SQL."""
@@ -102,6 +108,7 @@ def declared_of(
         journal=f"alembic_journal_{service.package}",
         shared=shared,
         connections=connections,
+        require_tls=require_tls,
     )
 
 
