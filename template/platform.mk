@@ -21,6 +21,7 @@ help: ## what there is to make
 var:
 	@mkdir -p var
 
+run: export SHUTDOWN_DELAY ?= 0
 run: migrate ## migrate, then serve on http://127.0.0.1:8000 (PORT=8001 for another port)
 	@exec $(BIN)/python -m $(PACKAGE) serve
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +13,10 @@ import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
 from . import logs, startup
+from .accounts.commands import check_runtime
 from .backends import Backend, backend_for
 from .http.app import create_app
+from .http.load import Load
 from .http.metrics import Metrics
 from .limits import Limits
 from .readiness import Readiness
@@ -45,7 +48,7 @@ class Service:
         root: Path | None = None,
     ) -> None:
         self.name, self.tables, self.routers = name, _metadata_of(tables), list(routers)
-        self.shared = _shared_in(access)
+        self.shared: Sequence[type[SharedTable]] = _shared_in(access)
         self.description, self.schema, self.version = description, schema, version
         self.limits = limits or Limits()
         self.package = name.replace("-", "_")
@@ -87,6 +90,7 @@ class Service:
         backend = self.backend(settings)
         await asyncio.to_thread(startup.wait_for_database, backend)
         revision = await asyncio.to_thread(startup.checked_revision, self, backend)
+        await asyncio.to_thread(check_runtime, self, backend)
         running = Running(self, backend, revision)
         await startup.start_reads(running.reads)
         running.writes.start()
@@ -96,8 +100,11 @@ class Service:
         finally:
             running.draining = True
             self.app.state.running = None
-            await running.writes.stop()
-            await asyncio.gather(running.reads.stop(), running.readiness.stop())
+            await running.stop()
+
+
+_CLOSING = 1.0
+"""Seconds for closing connections to the database, even if requests have taken all the time there was."""
 
 
 class Running:
@@ -108,8 +115,21 @@ class Running:
         self.reads = ReadPool(backend)
         self.writes = WritePool(backend, service.tables)
         self.readiness = Readiness(service, backend, revision)
-        self.metrics = Metrics(self.reads, self.writes)
+        self.load = Load(service.limits)
+        self.metrics = Metrics(self.reads, self.writes, self.load)
         self.draining = False
+        self.ends_at: float | None = None
+        """Once it is draining: the latest end, by `time.monotonic`."""
+
+    async def stop(self) -> None:
+        """Finish the units of work and the reads, and close the connections to the database; by `ends_at`."""
+        left = self.service.limits.drain
+        if self.ends_at is not None:
+            left = max(_CLOSING, self.ends_at - time.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left + _CLOSING):
+                await self.writes.stop(left)
+                await asyncio.gather(self.reads.stop(), self.readiness.stop())
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can."""

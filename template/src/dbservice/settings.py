@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     migrate_db_pass: Secret = Field(SecretStr(""), validate_default=True)
     admin_db_user: Text = ""
     admin_db_pass: Secret = SecretStr("")
+    db_single_account: bool = Field(False, description="true or false")
     replicas: int = Field(1, ge=1, le=1000, description="a whole number from 1 to 1000")
     migrate_lock_timeout: float = Field(60.0, ge=0, le=86400, description="seconds from 0 to 86400")
     cache_host: Host = ""
@@ -111,6 +112,7 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field("text", description="text or json")
     host: Host = "127.0.0.1"
     port: Port = 8000
+    shutdown_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -192,9 +194,19 @@ class Settings(BaseSettings):
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
     def for_migration(self) -> Self:
-        """The settings with the account in `migrate_db_user`, if it is set."""
-        if not self.migrate_db_user:
+        """The settings with the account in `migrate_db_user`. Raises SettingsError if it is not set, or not another account
+        than `db_user`; a file has no accounts, and with `db_single_account` there is one."""
+        if self.db_type in FILES or (self.db_single_account and not self.migrate_db_user):
             return self
+        if not self.migrate_db_user:
+            raise SettingsError(
+                "MIGRATE_DB_USER is not set: migrations need an account of their own, which owns the tables; on a server of"
+                " your own DB_SINGLE_ACCOUNT=true lets DB_USER migrate and serve"
+            )
+        if self.migrate_db_user == self.db_user and not self.db_single_account:
+            raise SettingsError(
+                f"MIGRATE_DB_USER is {self.db_user!r}, as DB_USER: migrations need another account than the service"
+            )
         return self.model_copy(update={"db_user": self.migrate_db_user, "db_pass": self.migrate_db_pass})
 
     def for_administration(self) -> Self:

@@ -1,8 +1,11 @@
 """The commands `grants` and `verify-access`."""
 
 import json
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ..backends.interface import Accounts, Backend, ErrorKind
@@ -14,19 +17,15 @@ from .facts import Differences, Fact, compare
 BackendOf = Callable[[Settings], Backend]
 
 
-class NoAccounts(Exception):
-    """The engine has no accounts; the message says so."""
-
-
 def script(service: DeclaringService, backend: Backend) -> str:
-    """The SQL that makes the accounts. Raises NoAccounts."""
+    """The SQL that makes the accounts."""
     accounts, declared = _declared(service, backend)
     return accounts.script(declared)
 
 
 def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) -> list[str]:
     """Make the server hold what is declared, as the administrator; the lines that say what was changed, and what cannot be.
-    Raises StartupError and NoAccounts."""
+    Raises StartupError."""
     accounts, declared = _declared(service, backend)
     changed: list[str] = []
     with _administrator(backend, backend_of) as connection:
@@ -35,7 +34,7 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
         def run(line: str, statements: Sequence[str]) -> None:
             try:
                 for statement in statements:
-                    cursor.execute(statement)
+                    _execute(backend, cursor, statement)
             except Exception as error:
                 changed.append(f"NOT DONE   {line}: {_reason(backend, error)}")
             else:
@@ -59,7 +58,7 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
                 changed.append(f"NOT DONE   {fact}: {fact.advice}")
         for account, password in _passwords(backend.settings, declared).items():
             if not _accepts(backend, backend_of, account, password):
-                cursor.execute(accounts.password_statement(connection, account, password))
+                _execute(backend, cursor, accounts.password_statement(connection, account, password))
                 changed.append(f"set        the password of {account}")
     for table in _missing_tables(declared, tables):
         changed.append(f"LATER      {table} does not exist yet: apply again when it does")
@@ -68,25 +67,81 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
 
 def verify(service: DeclaringService, backend: Backend, backend_of: BackendOf) -> Differences:
     """The differences between what is declared and what the server holds, seen by the administrator if ADMIN_DB_USER names
-    one, else by the service's account. Raises StartupError and NoAccounts."""
+    one, else by the service's account, which may see only itself. Raises StartupError."""
     accounts, declared = _declared(service, backend)
     with _administrator(backend, backend_of, or_own=True) as connection:
         cursor = connection.cursor()
         existing = accounts.existing_accounts(cursor, declared)
-        absent = [Fact(each, "exists") for each in declared.accounts if each not in existing]
+        seen = accounts.seen_accounts(cursor, declared)
+        absent = [each for each in declared.accounts if each in seen and each not in existing]
         tables = accounts.existing_tables(cursor, declared)
         found = _differences(accounts, declared, cursor, tables)
-    return Differences(absent + [each for each in found.missing if each.account in existing], found.surplus)
+    missing = [each for each in found.missing if each.account in seen and each.account not in absent]
+    unseen = [each for each in declared.accounts if each not in seen]
+    return Differences([Fact(each, "exists") for each in absent] + missing, found.surplus, unseen)
+
+
+def names(service: DeclaringService, backend: Backend) -> tuple[str, str | None]:
+    """The run-time account and that of migrations, if there is one."""
+    _, declared = _declared(service, backend)
+    return declared.runtime, declared.migrate
+
+
+def check_runtime(service: DeclaringService, backend: Backend) -> None:
+    """Raises StartupError if the account of `backend` must not serve requests: it can do more than it needs, or less."""
+    settings = backend.settings
+    if backend.accounts is None or settings.db_single_account:
+        return
+    accounts, declared = _declared(service, backend)
+    with closing(backend.connect(statement_timeout=backend.limits.statement)) as connection:
+        cursor = connection.cursor()
+        excess = "it is that of migrations" if settings.db_user == settings.migrate_db_user else ""
+        if excess := excess or accounts.excess(cursor, declared):
+            raise StartupError(
+                f"The service does not run as {settings.db_user}: {excess}. Run it as {declared.runtime}, which `grants --apply`"
+                " creates; on a server of your own set DB_SINGLE_ACCOUNT=true."
+            )
+        if lacks := accounts.lacks(cursor, declared, settings.db_user):
+            raise StartupError(lacking(settings.db_user, lacks))
+
+
+def lacking(account: str, privileges: Sequence[str]) -> str:
+    """The sentence for privileges that an account lacks."""
+    more = f" and {len(privileges) - 3} more privileges" if len(privileges) > 3 else ""
+    return f"The account {account} lacks {', '.join(privileges[:3])}{more}: run `grants --apply`."
+
+
+def check_migration(service: DeclaringService, backend: Backend) -> None:
+    """Raises StartupError if the account of `backend` must not migrate: it is the run-time account."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return
+    _, declared = _declared(service, backend)
+    if backend.settings.db_user in (f"{service.name}-rw", f"{service.name}-ro"):
+        raise StartupError(
+            f"MIGRATE_DB_USER is {backend.settings.db_user}, the account of the running service: set it to {declared.migrate}."
+        )
+
+
+def lacks_after_migration(service: DeclaringService, backend: Backend, connection: Any) -> bool:
+    """Whether the run-time account lacks privileges that `after_migration` grants."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return False
+    accounts, declared = _declared(service, backend)
+    cursor = connection.cursor()
+    if declared.runtime not in accounts.existing_accounts(cursor, declared):
+        return False
+    own = replace(declared, shared=())
+    return bool(accounts.lacks(cursor, own, declared.runtime)) and bool(
+        accounts.after_migration(own, accounts.existing_tables(cursor, own))
+    )
 
 
 def after_migration(service: DeclaringService, backend: Backend, connection: Any) -> None:
     """Grant the run-time account what it may do with the service's own tables, as their owner."""
-    if backend.accounts is None:
+    if backend.accounts is None or backend.settings.db_single_account:
         return
     accounts, declared = _declared(service, backend)
     cursor = connection.cursor()
-    if declared.runtime not in accounts.existing_accounts(cursor, declared):
-        return  # a developer's own server
     for statement in accounts.after_migration(declared, accounts.existing_tables(cursor, declared)):
         cursor.execute(statement)
 
@@ -97,14 +152,16 @@ def as_json(differences: Differences) -> str:
     def rows(facts: list[Fact]) -> list[dict[str, str]]:
         return [{"account": each.account, "what": each.text, "via": each.via} for each in facts]
 
-    return json.dumps(
-        {"missing": rows(differences.missing), "undeclared": rows(differences.surplus)}, indent=2
-    )
+    found = {
+        "missing": rows(differences.missing),
+        "undeclared": rows(differences.surplus),
+        "not seen": differences.unseen,
+    }
+    return json.dumps(found, indent=2)
 
 
 def _declared(service: DeclaringService, backend: Backend) -> tuple[Accounts, Declared]:
-    if backend.accounts is None:
-        raise NoAccounts("SQLite has no accounts: whoever may read and write the file may do everything.")
+    assert backend.accounts is not None, "SQLite has no accounts"
     return backend.accounts, declared_of(service, backend.settings, backend.codec.literal)
 
 
@@ -159,6 +216,18 @@ def _administrator(backend: Backend, backend_of: BackendOf, *, or_own: bool = Fa
             if backend.classify_error(error) is ErrorKind.OTHER and not backend.error_details(error)[0]:
                 raise
             raise StartupError(f"{settings.target}: {_reason(backend, error)}.") from error
+
+
+def _execute(backend: Backend, cursor: Any, statement: str) -> None:
+    for attempt in range(10):
+        try:
+            return cursor.execute(statement)  # type: ignore[no-any-return]
+        except Exception as error:
+            # PostgreSQL does not wait for another session that changes the same account or access list, but fails
+            if attempt == 9 or "concurrently updated" not in str(error):
+                raise
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))
+    return None
 
 
 def _reason(backend: Backend, error: Exception) -> str:

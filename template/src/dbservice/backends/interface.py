@@ -15,7 +15,8 @@ from ..accounts.declared import Declared
 from ..accounts.facts import Fact
 from ..limits import Limits
 from ..settings import Settings
-from ..types import ColumnType
+from ..types import ColumnType, type_of
+from .statements import Lexer
 
 Convert = Callable[[Any], Any]
 
@@ -73,6 +74,19 @@ class Codec(ABC):
     def default(self, column: ColumnType, value: Any) -> str:
         """`value` as the SQL of a DEFAULT."""
         return self.literal(column, value)
+
+    def literal_of(self, value: Any) -> str:
+        """A value that belongs to no column as an SQL literal. Raises TypeError for an unknown Python type, ValueError for
+        what no column holds."""
+        return "NULL" if value is None else self.literal(type_of(value), type_of(value).check(value))
+
+    def parameter(self, value: Any) -> Any:
+        """The same as a parameter for the driver."""
+        if value is None:
+            return None
+        column = type_of(value)
+        encode, value = self.to_driver(column), column.check(value)
+        return encode(value) if encode else value
 
     def computed(self, column: ColumnType, sql: str) -> str:
         """`sql`, an integer expression in an UPDATE of `column`, as SQL that fails on overflow."""
@@ -183,6 +197,16 @@ class Accounts(ABC):
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
         """What those accounts effectively hold, however they came by it."""
 
+    @abstractmethod
+    def excess(self, cursor: Any, declared: Declared) -> str:
+        """Why the account of this connection must not serve requests, as the end of a sentence (`it is a superuser`); empty
+        if it may. Any account can ask this of itself."""
+
+    @abstractmethod
+    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+        """The run-time privileges on existing tables that `account` lacks, for example `SELECT on table users`. Any account
+        can ask this of itself."""
+
     # --- what an administrator runs
 
     @abstractmethod
@@ -244,6 +268,28 @@ class Backend(ABC):
 
     def interrupt(self, connection: Any) -> None:  # noqa: B027
         """Cancel the statement that another thread runs on `connection`."""
+
+    def secret(self, column: ColumnType, value: Any, position: int) -> tuple[str, str] | None:
+        """For a checked value of a secret column: its text for `send_secrets`, and the SQL for text number `position`; None
+        where it stands in the statement, as a literal."""
+        return None
+
+    def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:  # noqa: B027
+        """Send the texts of `secret`, ahead of the statement that has their SQL."""
+
+    def secret_settings(self, account: str) -> list[str]:
+        """The SQL with which an administrator keeps values, and so secrets, of `account` out of the server's log; none where
+        the server has no such setting (decision 18)."""
+        return []
+
+    lexer: ClassVar[Lexer]
+    """What the engine reads as code in a statement."""
+
+    def raw_statement(self, sql: str, values: Any) -> tuple[str, Any]:
+        """`sql`, written by hand, as the driver of `connect` takes it, and its arguments. Raises TypeError for several
+        statements, values of an unknown type and placeholders that do not match them; ValueError for values that no column holds."""
+        self.lexer.check_single(sql)
+        return (self.lexer.with_literals(sql, values, self.codec.literal_of) if values else sql), None
 
     @property
     def writers(self) -> int:

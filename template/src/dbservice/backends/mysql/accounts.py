@@ -10,8 +10,9 @@ from ...accounts.declared import VERBS, Declared, TableAccess, row_view
 from ...accounts.facts import Fact
 from ..interface import Accounts
 from ..sql import quoted
-from .held import existing_accounts, held, seen_accounts
+from .held import existing_accounts, held, seen_accounts, without_other_installations
 from .names import account_name, name, qualified
+from .own_account import excess, lacks
 from .passwords import NO_PASSWORD, identified
 from .row_views import row_views, view_account, view_fact
 
@@ -116,7 +117,8 @@ class MySQLAccounts(Accounts):
         if not declared.migrate:
             return []
         found = []
-        for table in (*declared.migrated, declared.journal):
+        # the version table first: who holds that is known as this service, in each database that has one
+        for table in (declared.version_table, *declared.own, declared.journal):
             found.append(_Grant(declared.migrate, "table", table, _MIGRATION_VERBS))
             if table != declared.journal:
                 verbs = VERBS if table in declared.own else VERBS[:1]
@@ -174,7 +176,22 @@ class MySQLAccounts(Accounts):
         # what was granted before a table was dropped is there when its owner makes it again
         missing = [each for each in declared.shared if each.table not in existing]
         kept = {fact for each in missing for fact in self._facts_of_shared(declared, each)}
-        return [each for each in held(cursor, declared) if each not in kept]
+        facts = [each for each in held(cursor, declared) if each not in kept]
+        wanted = self.of_tables(declared, [each.table for each in declared.shared])
+        return without_other_installations(facts, declared, wanted)
+
+    def excess(self, cursor: Any, declared: Declared) -> str:
+        return excess(cursor, declared)
+
+    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+        wanted = self.of_tables(declared, [each.table for each in declared.shared])
+        cursor.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", [declared.database]
+        )
+        existing = [row[0] for row in cursor.fetchall()]
+        return lacks(
+            cursor, declared, [each for each in wanted if each.account == declared.runtime], existing
+        )
 
     # --- what an administrator runs
 

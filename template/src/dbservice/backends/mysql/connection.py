@@ -12,6 +12,7 @@ from pymysql.constants import CLIENT, ER
 
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
+from ..statements import Lexer
 from .accounts import MySQLAccounts
 from .codec import MySQLCodec
 from .dialect import mariadb_only, mysql_only, read_dialect
@@ -42,6 +43,11 @@ class MySQL(Backend):
         " let DB_HOST name another node"
     }
     string_quotes = "'\""  # without ANSI_QUOTES
+    # the server executes the comments that begin with an exclamation mark
+    lexer = Lexer(
+        r"""'[^']*' | "[^"]*" | `[^`]*` | --(?=\s|\Z)[^\n]* | \#[^\n]* | /\*(?!M?!).*?\*/""",
+        r"""['"`] | /\*(?!M?!)""",
+    )
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)

@@ -1,6 +1,7 @@
 """What a server of MySQL or MariaDB holds of a service's accounts, as the administrator sees it, or the account itself."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import pymysql
@@ -20,15 +21,7 @@ _DENIED = (ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.ACCESS_DENI
 def held(cursor: Any, declared: Declared) -> list[Fact]:
     """All of it, the account that the row views run as included."""
     everything, views = _sees_everything(cursor), row_views(declared)
-    cursor.execute(f"SELECT {mysql_only('0')} {mariadb_only('1')}")
-    mariadb = bool(cursor.fetchone()[0])
-    server = Server(
-        mariadb,
-        declared.database,
-        frozenset(views),
-        lambda grantee: _shown_grants(cursor, grantee),
-        () if mariadb or not everything else _mandatory_roles(cursor),
-    )
+    server = _server(cursor, declared, mandatory_roles=everything)
     facts: list[Fact] = []
     if everything:
         facts += held_views(cursor, declared)
@@ -40,10 +33,39 @@ def held(cursor: Any, declared: Declared) -> list[Fact]:
         facts += held_attributes(account, _created(cursor, account), require_tls=declared.require_tls)
         facts += held_privileges(server, account, own=not everything)
         if everything:
-            facts += held_by_others(cursor, account, mariadb=mariadb)
+            facts += held_by_others(cursor, account, mariadb=server.mariadb)
         if everything and account != view_account(declared):
             facts += held_definers(cursor, account)
     return [*facts, *(held_by_all(cursor, declared) if everything else ())]
+
+
+def without_other_installations(
+    facts: Iterable[Fact], declared: Declared, wanted: Iterable[Fact]
+) -> list[Fact]:
+    """The facts but those that the service is `wanted` to have and has in another database of the server, where it is
+    installed, too: accounts are the server's, and not a database's."""
+    texts = {(each.account, each.text.replace(" on view ", " on table ")) for each in wanted}
+    here, elsewhere = [], []
+    for each in facts:
+        found = re.fullmatch(r"(\w+ on )(?:(column) (.+)\.([^.]+\.[^.]+)|table (.+)\.([^.]+))", each.text)
+        if found is None:
+            here.append(each)
+            continue
+        verb, _, of_column, column, of_table, table = found.groups()
+        text = f"{verb}column {column}" if column else f"{verb}table {table}"
+        elsewhere.append((of_column or of_table, each, (each.account, text) in texts))
+    version = f"SELECT on table {declared.version_table}"
+    installed = {
+        database
+        for database, each, _ in elsewhere
+        if not declared.migrate or each.text == version.replace("table ", f"table {database}.")
+    }
+    return here + [each for database, each, usual in elsewhere if not usual or database not in installed]
+
+
+def held_by_own(cursor: Any, declared: Declared) -> list[Fact]:
+    """The privileges of the connection's own account, whichever it is."""
+    return list(held_privileges(_server(cursor, declared), _own_account(cursor), own=True))
 
 
 def existing_accounts(cursor: Any, declared: Declared) -> list[str]:
@@ -55,9 +77,25 @@ def seen_accounts(cursor: Any, declared: Declared) -> list[str]:
     """The accounts that the connection can ask about: all of the service, or only its own."""
     if _sees_everything(cursor):
         return [*declared.accounts, view_account(declared)]
-    cursor.execute("SELECT CURRENT_USER()")
-    own = str(cursor.fetchone()[0]).rpartition("@")[0]
+    own = _own_account(cursor)
     return [own] if own in declared.accounts else []
+
+
+def _server(cursor: Any, declared: Declared, *, mandatory_roles: bool = False) -> Server:
+    cursor.execute(f"SELECT {mysql_only('0')} {mariadb_only('1')}")
+    mariadb = bool(cursor.fetchone()[0])
+    return Server(
+        mariadb,
+        declared.database,
+        frozenset(row_views(declared)),
+        lambda grantee: _shown_grants(cursor, grantee),
+        _mandatory_roles(cursor) if mandatory_roles and not mariadb else (),
+    )
+
+
+def _own_account(cursor: Any) -> str:
+    cursor.execute("SELECT CURRENT_USER()")
+    return str(cursor.fetchone()[0]).rpartition("@")[0]
 
 
 def _sees_everything(cursor: Any) -> bool:

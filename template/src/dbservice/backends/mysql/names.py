@@ -28,6 +28,22 @@ def qualified(declared: Declared, table: str) -> str:
 
 def shown_database(pattern: str) -> str:
     """The object of a database-level grant, whose name is a pattern: `_` and `%` without a backslash are wildcards."""
-    literal = re.sub(r"\\(.)", r"\1", pattern)
     wild = re.search(r"[%_]", re.sub(r"\\.", "", pattern))
-    return f"databases like {pattern}" if wild else f"database {literal}"
+    return f"databases like {pattern}" if wild else "database " + _ESCAPED.sub(r"\1", pattern)
+
+
+def covers(shown: str, database: str) -> bool:
+    """Whether a grant on the object that `shown_database` or `*.*` describes holds for all that is in the database."""
+    kind, _, pattern = shown.partition(" like ")
+    if kind != "databases":
+        return shown in ("*.*", f"database {database}")
+    words = re.sub(
+        r"\\(.)|(.)",
+        lambda each: re.escape(each[1]) if each[1] else _WILD.get(each[2], re.escape(each[2])),
+        pattern,
+    )
+    return re.fullmatch(words, database, re.DOTALL) is not None
+
+
+_ESCAPED = re.compile(r"\\(.)")
+_WILD = {"%": ".*", "_": "."}
