@@ -60,8 +60,9 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
             if not _accepts(backend, backend_of, account, password):
                 _execute(backend, cursor, accounts.password_statement(connection, account, password))
                 changed.append(f"set        the password of {account}")
-    for table in _missing_tables(declared, tables):
-        changed.append(f"LATER      {table} does not exist yet: apply again when it does")
+    # those of the service itself need no second visit
+    for table in (each.table for each in declared.shared if each.table not in tables):
+        changed.append(f"LATER      table {table} does not exist yet: apply again when it does")
     return changed
 
 
@@ -168,11 +169,6 @@ def _declared(service: DeclaringService, backend: Backend) -> tuple[Accounts, De
 def _differences(accounts: Accounts, declared: Declared, cursor: Any, tables: Sequence[str]) -> Differences:
     wanted = [*accounts.of_accounts(declared), *accounts.of_tables(declared, tables)]
     return compare(wanted, accounts.held(cursor, declared))
-
-
-def _missing_tables(declared: Declared, existing: Sequence[str]) -> list[str]:
-    named = [*declared.migrated, *(each.table for each in declared.shared)]
-    return [f"table {each}" for each in named if each not in existing]
 
 
 def _passwords(settings: Settings, declared: Declared) -> dict[str, str]:

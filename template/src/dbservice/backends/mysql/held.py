@@ -113,7 +113,7 @@ def _created(cursor: Any, account: str) -> str:
     try:
         cursor.execute(f"SHOW CREATE USER {account_name(account)}")
     except pymysql.err.MySQLError as error:
-        if error.args[0] in (ER.CANNOT_USER, ER.NONEXISTING_GRANT):
+        if error.args[0] in (ER.CANNOT_USER, ER.PASSWORD_NO_MATCH):  # on MySQL, on MariaDB
             return ""
         raise
     return str(cursor.fetchone()[0])
