@@ -60,22 +60,26 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
             if not _accepts(backend, backend_of, account, password):
                 _execute(backend, cursor, accounts.password_statement(connection, account, password))
                 changed.append(f"set        the password of {account}")
-    for table in _missing_tables(declared, tables):
-        changed.append(f"LATER      {table} does not exist yet: apply again when it does")
+    # those of the service itself need no second visit
+    for table in (each.table for each in declared.shared if each.table not in tables):
+        changed.append(f"LATER      table {table} does not exist yet: apply again when it does")
     return changed
 
 
 def verify(service: DeclaringService, backend: Backend, backend_of: BackendOf) -> Differences:
     """The differences between what is declared and what the server holds, seen by the administrator if ADMIN_DB_USER names
-    one, else by the service's account. Raises StartupError."""
+    one, else by the service's account, which may see only itself. Raises StartupError."""
     accounts, declared = _declared(service, backend)
     with _administrator(backend, backend_of, or_own=True) as connection:
         cursor = connection.cursor()
         existing = accounts.existing_accounts(cursor, declared)
-        absent = [Fact(each, "exists") for each in declared.accounts if each not in existing]
+        seen = accounts.seen_accounts(cursor, declared)
+        absent = [each for each in declared.accounts if each in seen and each not in existing]
         tables = accounts.existing_tables(cursor, declared)
         found = _differences(accounts, declared, cursor, tables)
-    return Differences(absent + [each for each in found.missing if each.account in existing], found.surplus)
+    missing = [each for each in found.missing if each.account in seen and each.account not in absent]
+    unseen = [each for each in declared.accounts if each not in seen]
+    return Differences([Fact(each, "exists") for each in absent] + missing, found.surplus, unseen)
 
 
 def names(service: DeclaringService, backend: Backend) -> tuple[str, str | None]:
@@ -149,9 +153,12 @@ def as_json(differences: Differences) -> str:
     def rows(facts: list[Fact]) -> list[dict[str, str]]:
         return [{"account": each.account, "what": each.text, "via": each.via} for each in facts]
 
-    return json.dumps(
-        {"missing": rows(differences.missing), "undeclared": rows(differences.surplus)}, indent=2
-    )
+    found = {
+        "missing": rows(differences.missing),
+        "undeclared": rows(differences.surplus),
+        "not seen": differences.unseen,
+    }
+    return json.dumps(found, indent=2)
 
 
 def _declared(service: DeclaringService, backend: Backend) -> tuple[Accounts, Declared]:
@@ -162,11 +169,6 @@ def _declared(service: DeclaringService, backend: Backend) -> tuple[Accounts, De
 def _differences(accounts: Accounts, declared: Declared, cursor: Any, tables: Sequence[str]) -> Differences:
     wanted = [*accounts.of_accounts(declared), *accounts.of_tables(declared, tables)]
     return compare(wanted, accounts.held(cursor, declared))
-
-
-def _missing_tables(declared: Declared, existing: Sequence[str]) -> list[str]:
-    named = [*declared.migrated, *(each.table for each in declared.shared)]
-    return [f"table {each}" for each in named if each not in existing]
 
 
 def _passwords(settings: Settings, declared: Declared) -> dict[str, str]:

@@ -189,9 +189,13 @@ class Accounts(ABC):
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
         """Those of the declared accounts that exist."""
 
+    def seen_accounts(self, cursor: Any, declared: Declared) -> Sequence[str]:
+        """The accounts that the connection can tell everything about: of some engines, only its own."""
+        return declared.accounts
+
     @abstractmethod
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
-        """What the accounts effectively hold, however they came by it."""
+        """What those accounts effectively hold, however they came by it."""
 
     @abstractmethod
     def excess(self, cursor: Any, declared: Declared) -> str:

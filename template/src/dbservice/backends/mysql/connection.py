@@ -13,6 +13,7 @@ from pymysql.constants import CLIENT, ER
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
 from ..statements import Lexer
+from .accounts import MySQLAccounts
 from .codec import MySQLCodec
 from .dialect import mariadb_only, mysql_only, read_dialect
 from .driver import Cursor, no_tls_error
@@ -36,6 +37,7 @@ class MySQL(Backend):
     # Galera: a node outside the cluster still answers SELECT 1. A single server names no provider.
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
+    accounts = MySQLAccounts()
     advice = Backend.advice | {
         ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({reason}): wait until it has joined again, or"
         " let DB_HOST name another node"
