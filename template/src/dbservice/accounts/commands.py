@@ -82,10 +82,9 @@ def verify(service: DeclaringService, backend: Backend, backend_of: BackendOf) -
     return Differences([Fact(each, "exists") for each in absent] + missing, found.surplus, unseen)
 
 
-def names(service: DeclaringService, backend: Backend) -> tuple[str, str | None]:
-    """The run-time account and that of migrations, if there is one."""
-    _, declared = _declared(service, backend)
-    return declared.runtime, declared.migrate
+def declared(service: DeclaringService, backend: Backend) -> Declared:
+    """What the service declares of its accounts."""
+    return _declared(service, backend)[1]
 
 
 def check_runtime(service: DeclaringService, backend: Backend) -> None:

@@ -204,7 +204,8 @@ def _settings_on(service: Service, database: servers.Database) -> Settings:
     if service.backend(own).accounts is None or servers.is_external(database):
         return own
     admin = servers.find(database.engine).admin
-    runtime, migrate = accounts.names(service, service.backend(own))
+    declared = accounts.declared(service, service.backend(own))
+    runtime, migrate = declared.runtime, declared.migrate
 
     def password(account: str) -> str:  # all workers share the server, and the accounts of all its databases
         return hashlib.sha256(f"{admin.password} {account}".encode()).hexdigest()

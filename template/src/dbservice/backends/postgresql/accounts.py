@@ -16,6 +16,7 @@ from .privileges import (
     held_default_privileges,
     held_grants,
     held_memberships,
+    held_own_tables,
     held_ownership,
     held_policies,
     identifier,
@@ -123,6 +124,12 @@ class PostgreSQLAccounts(Accounts):
                     f"OWNER of table {table}",
                     statements=(f"ALTER TABLE {target} OWNER TO {identifier(declared.migrate)}",),
                 ),
+                # an owner can lose what it may do with its own table
+                Fact(
+                    declared.migrate,
+                    f"ALL on its table {table}",
+                    statements=(f"GRANT ALL ON {target} TO {identifier(declared.migrate)}",),
+                ),
                 *(
                     Fact(
                         declared.runtime,
@@ -217,6 +224,7 @@ class PostgreSQLAccounts(Accounts):
                 *held_memberships(cursor, account),
                 *held_grants(cursor, account, declared.schema),
                 *held_ownership(cursor, account, declared.schema),
+                *held_own_tables(cursor, account, declared.schema),
                 *held_default_privileges(cursor, account),
             )
         ] + held_policies(cursor, declared)

@@ -165,6 +165,21 @@ def held_ownership(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
         )
 
 
+def held_own_tables(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
+    """The tables of the account on which it has all of an owner's privileges."""
+    cursor.execute(
+        """
+        SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE nspname = %(schema)s AND relkind IN ('r', 'p') AND relowner = (SELECT oid FROM pg_roles WHERE rolname = %(account)s)
+            AND NOT EXISTS (SELECT privilege_type FROM aclexplode(acldefault('r', relowner))
+                EXCEPT SELECT privilege_type FROM aclexplode(coalesce(relacl, acldefault('r', relowner))) WHERE grantee = relowner)
+        """,
+        {"account": account, "schema": schema},
+    )
+    for (table,) in cursor.fetchall():
+        yield Fact(account, f"ALL on its table {table}")
+
+
 def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:
     cursor.execute(
         """
