@@ -122,9 +122,9 @@ def page(results: Sequence[Result]) -> str:
     lines.append(
         f"{len(results)} attempts: {allowed} allowed, {len(results) - allowed} denied, {len(wrong(results))} not as declared"
     )
-    for each in wrong(results):
-        said = "was allowed" if each.was_allowed else f"was denied ({each.words})"
-        lines.append(f"WRONG {each.attempt.account}: {each.attempt.action} on {each.attempt.target} {said}")
+    for attempt, was_allowed, words in wrong(results):
+        said = "was allowed" if was_allowed else f"was denied ({words})"
+        lines.append(f"WRONG {attempt.account}: {attempt.action} on {attempt.target} {said}")
     return "\n".join(lines)
 
 

@@ -16,7 +16,6 @@ from .privileges import (
     held_default_privileges,
     held_grants,
     held_memberships,
-    held_own_tables,
     held_ownership,
     held_policies,
     identifier,
@@ -122,13 +121,10 @@ class PostgreSQLAccounts(Accounts):
                 Fact(
                     declared.migrate,
                     f"OWNER of table {table}",
-                    statements=(f"ALTER TABLE {target} OWNER TO {identifier(declared.migrate)}",),
-                ),
-                # an owner can lose what it may do with its own table
-                Fact(
-                    declared.migrate,
-                    f"ALL on its table {table}",
-                    statements=(f"GRANT ALL ON {target} TO {identifier(declared.migrate)}",),
+                    statements=(
+                        f"ALTER TABLE {target} OWNER TO {identifier(declared.migrate)}",
+                        f"GRANT ALL ON {target} TO {identifier(declared.migrate)}",
+                    ),
                 ),
                 *(
                     Fact(
@@ -224,7 +220,6 @@ class PostgreSQLAccounts(Accounts):
                 *held_memberships(cursor, account),
                 *held_grants(cursor, account, declared.schema),
                 *held_ownership(cursor, account, declared.schema),
-                *held_own_tables(cursor, account, declared.schema),
                 *held_default_privileges(cursor, account),
             )
         ] + held_policies(cursor, declared)

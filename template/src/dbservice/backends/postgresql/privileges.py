@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ...accounts.declared import Declared, TableAccess
+from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
 
 ALL_ROWS = "all_rows"
@@ -157,7 +157,12 @@ def held_ownership(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
         """,
         {"account": identifier(account), "schema": schema},
     )
+    lost = _lost_by_owner(cursor, account, schema)
     for shown, target in cursor.fetchall():
+        if shown in lost:  # where it is declared, its statements give them back
+            text = f"OWNER of {shown}, without {lost[shown]}"
+            yield Fact(account, text, advice=f"ALTER {target} OWNER TO another account")
+            continue
         yield Fact(
             account,
             f"OWNER of {shown}",
@@ -165,19 +170,20 @@ def held_ownership(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
         )
 
 
-def held_own_tables(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
-    """The tables of the account on which it has all of an owner's privileges."""
-    cursor.execute(
-        """
-        SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE nspname = %(schema)s AND relkind IN ('r', 'p') AND relowner = (SELECT oid FROM pg_roles WHERE rolname = %(account)s)
-            AND NOT EXISTS (SELECT privilege_type FROM aclexplode(acldefault('r', relowner))
-                EXCEPT SELECT privilege_type FROM aclexplode(coalesce(relacl, acldefault('r', relowner))) WHERE grantee = relowner)
+def _lost_by_owner(cursor: Any, account: str, schema: str) -> dict[str, str]:
+    """The privileges that were revoked from the account on its own tables, by table."""
+    other = cursor.connection.cursor()
+    other.execute(
+        f"""
+        SELECT 'table ' || CASE WHEN nspname = %(schema)s THEN '' ELSE nspname || '.' END || relname, string_agg(verb, ', ' ORDER BY verb)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace, unnest(%(verbs)s::text[]) AS verb
+        WHERE relowner = %(account)s::regrole AND relkind IN ('r', 'p') AND nspname NOT IN {_SYSTEM} AND relacl IS NOT NULL
+            AND NOT EXISTS (SELECT FROM aclexplode(relacl) a WHERE a.grantee = relowner AND privilege_type = verb)
+        GROUP BY 1
         """,
-        {"account": account, "schema": schema},
+        {"account": identifier(account), "schema": schema, "verbs": [*VERBS, "TRUNCATE", "REFERENCES"]},
     )
-    for (table,) in cursor.fetchall():
-        yield Fact(account, f"ALL on its table {table}")
+    return dict(other.fetchall())
 
 
 def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:
