@@ -118,9 +118,9 @@ def page(results: Sequence[Result]) -> str:
                 parts.setdefault(verb, []).append(column)
         shown = [*whole, *(f"{verb}({', '.join(names)})" for verb, names in parts.items())]
         lines.append(f"{account:32} {table:32} {', '.join(shown) or '-'}")
-    allowed = sum(each.was_allowed for each in results)
+    count = sum(each.was_allowed for each in results)
     lines.append(
-        f"{len(results)} attempts: {allowed} allowed, {len(results) - allowed} denied, {len(wrong(results))} not as declared"
+        f"{len(results)} attempts: {count} allowed, {len(results) - count} denied, {len(wrong(results))} not as declared"
     )
     for attempt, was_allowed, words in wrong(results):
         said = "was allowed" if was_allowed else f"was denied ({words})"
