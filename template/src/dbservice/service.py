@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from . import logs, startup
 from .accounts.commands import check_runtime
 from .backends import Backend, backend_for
 from .http.app import create_app
+from .http.load import Load
 from .http.metrics import Metrics
 from .limits import Limits
 from .readiness import Readiness
@@ -119,8 +121,11 @@ class Service:
         finally:
             running.draining = True
             self.app.state.running = None
-            await running.writes.stop()
-            await asyncio.gather(running.reads.stop(), running.readiness.stop())
+            await running.stop()
+
+
+_CLOSING = 1.0
+"""Seconds for closing connections to the database, even if requests have taken all the time there was."""
 
 
 class Running:
@@ -131,8 +136,21 @@ class Running:
         self.reads = ReadPool(backend, tables=service.all_tables)
         self.writes = WritePool(backend, service.all_tables)
         self.readiness = Readiness(service, backend, revision)
-        self.metrics = Metrics(self.reads, self.writes)
+        self.load = Load(service.limits)
+        self.metrics = Metrics(self.reads, self.writes, self.load)
         self.draining = False
+        self.ends_at: float | None = None
+        """Once it is draining: the latest end, by `time.monotonic`."""
+
+    async def stop(self) -> None:
+        """Finish the units of work and the reads, and close the connections to the database; by `ends_at`."""
+        left = self.service.limits.drain
+        if self.ends_at is not None:
+            left = max(_CLOSING, self.ends_at - time.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left + _CLOSING):
+                await self.writes.stop(left)
+                await asyncio.gather(self.reads.stop(), self.readiness.stop())
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can."""

@@ -11,6 +11,7 @@ from dbservice.backends.interface import Backend, ErrorKind
 from dbservice.errors import StartupError
 from dbservice.migrations import create_shared_tables
 from dbservice.schema import Column, SharedTable, Table
+from dbservice.settings import Settings
 from dbservice.testing import plugin
 
 from ...cli_service import CliService, CommandLine
@@ -74,8 +75,6 @@ def test_a_foreign_key_refers_to_the_table_of_another_service(with_accounts: Cli
 def test_the_migration_account_may_refer_to_it(
     with_accounts: CliService, run: CommandLine, request: pytest.FixtureRequest
 ) -> None:
-    if with_accounts.backend.accounts is None:
-        pytest.skip("no accounts yet")
     server = plugin.find_server(request.node.callspec.params["private_database"], request.config)
     declared = {
         "DB_SINGLE_ACCOUNT": "",
@@ -90,6 +89,13 @@ def test_the_migration_account_may_refer_to_it(
     assert run("grants", "--apply", **declared)[1] == "nothing to change\n"
     assert run("verify-access", **declared)[0] == 0
     assert run("check-migrations", **declared)[0] == 0
+    insert = "INSERT INTO {} VALUES ({}, '2024-01-31 13:45:00', '2024-01-31 13:45:00')"
+    with closing(with_accounts.backend.connect()) as owner:
+        owner.cursor().execute(insert.format("accounts (email, created_at, updated_at)", "'a'"))
+        with closing(
+            with_accounts.service.backend(Settings.load({**with_accounts.environ, **declared})).connect()
+        ) as runtime:
+            runtime.cursor().execute(insert.format("sessions (account_id, created_at, updated_at)", 1))
     with_accounts.tables(SESSIONS.format("agent = Column(String(20), nullable=True)"))
     with_accounts.revision("second")
     assert run("migrate", **declared)[0] == 0

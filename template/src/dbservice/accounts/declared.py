@@ -50,6 +50,8 @@ class Declared:
     """Columns of shared tables, as (table, column), that foreign keys of own tables refer to."""
     connections: int
     """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
+    require_tls: bool = False
+    """Whether the accounts may only connect with TLS; PostgreSQL has this in pg_hba.conf."""
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -83,7 +85,11 @@ class DeclaringService(Protocol):
 
 
 def declared_of(
-    service: DeclaringService, settings: Settings, literal: Callable[[ColumnType, Any], str]
+    service: DeclaringService,
+    settings: Settings,
+    literal: Callable[[ColumnType, Any], str],
+    *,
+    require_tls: bool = False,
 ) -> Declared:
     """The accounts of `service`. The pool size and the number of replicas in `settings` count; `literal` writes a value as
     SQL."""
@@ -105,6 +111,7 @@ def declared_of(
         shared=shared,
         references=_references(service.tables, [each.table for each in shared]),
         connections=connections,
+        require_tls=require_tls,
     )
 
 

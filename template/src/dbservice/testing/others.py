@@ -1,6 +1,7 @@
 """The other services, as far as a test needs them: they insert rows into the tables that `access.py` declares."""
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from .examples import example
 
 
 class Others:
-    """The services that own the tables of `access.py`, with an account of the database that `backend` has."""
+    """The services that own the tables of `access.py`: the account of `backend` owns them."""
 
     def __init__(self, backend: Backend) -> None:
         self._engine = backend.migrations.engine()
@@ -35,6 +36,12 @@ class Others:
                 row[column.name] = value
         answer: dict[str, Any] = to_builtins({each.name: row[each.name] for each in public_columns(table)})
         return answer
+
+    def delete_all(self, tables: Iterable[sa.Table]) -> None:
+        """Delete the rows of these tables."""
+        with self._engine.begin() as connection:
+            for table in tables:
+                connection.execute(table.delete())
 
     def close(self) -> None:
         self._engine.dispose()
