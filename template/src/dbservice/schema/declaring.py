@@ -40,6 +40,19 @@ def check_base(cls: type[Declared]) -> None:
         raise ValueError(f"{cls.__name__}: __table_args__ belong to a class with a table; give it a name")
 
 
+def package_metadata(cls: type[Any], default: sa.MetaData) -> sa.MetaData:
+    """The MetaData of a class with a table: that of its bases, or instead of `default` one for its package, so that several
+    services can be in one process."""
+    given: sa.MetaData = cls.__metadata__
+    if given is not default:
+        return given
+    package = cls.__module__.partition(".")[0]
+    found: sa.MetaData = default.info.setdefault(
+        package, sa.MetaData(naming_convention=default.naming_convention)
+    )
+    return found
+
+
 def new_table(
     cls: type[Declared], name: str, metadata: sa.MetaData, items: Sequence[Any], **options: Any
 ) -> sa.Table:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ..types import JSON, Binary, Float, Text
 from .columns import Declared, is_managed, is_secret
-from .declaring import bound_columns, check_base, new_table, value_of
+from .declaring import bound_columns, check_base, new_table, package_metadata, value_of
 
 Mode = Literal["read", "read-write"]
 
@@ -57,6 +57,7 @@ class SharedTable(Declared):
         if name is None:
             check_base(cls)
             return
+        cls.__metadata__ = package_metadata(cls, SharedTable.__metadata__)
         if access not in ("read", "read-write"):
             raise ValueError(f'{cls.__name__}: write access="read" or access="read-write", not {access!r}')
         columns = bound_columns(cls)

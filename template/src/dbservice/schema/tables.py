@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from ..types import Enum, Id, Timestamp
 from .columns import MANAGED, Declared, ManagedColumn
-from .declaring import bound_columns, check_base, check_of, mark_indexed, new_table
+from .declaring import bound_columns, check_base, check_of, mark_indexed, new_table, package_metadata
 from .naming import NAMING_CONVENTION, refuse_same_names
 
 MANAGED_COLUMNS = ("id", "created_at", "updated_at")
@@ -18,7 +18,7 @@ class BareTable(Declared):
     """A table this service owns, with the declared columns only; at least one must have `primary_key=True`.
 
     Without `name` the class is a base without a table: subclasses inherit its columns, and their tables are in
-    `metadata`. `__table_args__` are constraints and indexes of several columns. Raises ValueError for a declaration that
+    `metadata`, by default one for each package. `__table_args__` are constraints and indexes of several columns. Raises ValueError for a declaration that
     some engine, Python or a library does not support."""
 
     __metadata__: ClassVar[sa.MetaData] = sa.MetaData(naming_convention=NAMING_CONVENTION)
@@ -33,6 +33,7 @@ class BareTable(Declared):
         if name is None:
             check_base(cls)
             return
+        cls.__metadata__ = package_metadata(cls, BareTable.__metadata__)
         columns = bound_columns(cls)
         if not any(each.column.primary_key for each in columns.values()):
             raise ValueError(
