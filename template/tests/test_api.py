@@ -19,7 +19,8 @@ async def test_a_row_is_created_read_listed_changed_and_deleted(client: AsyncCli
     assert page.json() == {"items": [row], "next": None}
 
     changed = (await client.patch(path, json={})).json()
-    assert changed.pop("updated_at") > row.pop("updated_at")
+    if "updated_at" in row:
+        assert changed.pop("updated_at") > row.pop("updated_at")
     assert changed == row
 
     assert (await client.delete(path)).status_code == 204

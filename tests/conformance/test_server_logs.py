@@ -163,7 +163,7 @@ def vault(running: Running) -> Iterator[sa.Table]:
 
 async def test_secrets_of_every_type_are_stored_and_found(running: Running, vault: sa.Table) -> None:
     held = {name: kind.from_json(value) for name, (kind, value) in DEFAULTS.items()}
-    db = DAL(running.backend, vault.metadata)
+    db = DAL(running.backend, [vault])
 
     def write() -> None:
         table = db[vault]

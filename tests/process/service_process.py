@@ -127,6 +127,7 @@ def environ_of(settings: Settings, **more: str) -> dict[str, str]:
         "DB_PASS": settings.db_pass.get_secret_value(),
         "DB_POOL_SIZE": "6",
         "DB_MAX_RETRIES": "0",
+        "DB_SINGLE_ACCOUNT": str(settings.db_single_account),
         **more,
     }
 

@@ -332,7 +332,11 @@ def test_the_form_names_constraints_as_dbservice_does(stamp: Stamp) -> None:
 def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
     service = stamp({"service_name": "a", "tables": {}, "shared": SHARED})
     assert [path.name for path in (service / "migrations/versions").iterdir()] == [".gitkeep"]
-    assert [path.name for path in (service / "src/a/routes").iterdir()] == ["__init__.py"]
+    routes = {path.name: path.read_text() for path in (service / "src/a/routes").iterdir()}
+    assert routes.keys() == {"__init__.py", "events.py", "import_.py"}
+    assert '"""`/v1/events`: list, read. The table belongs to another service.' in routes["events.py"]
+    assert not re.search(r"Writes|Create|DAL|@router\.(?!get)", routes["events.py"])
+    assert '"""`/v1/import`: list, create, read, change, delete.' in routes["import_.py"]
     assert "DB_USER=a-rw" in (service / ".env.example").read_text()
     access = loaded(service / "src/a/access.py")
     events, imports = access["Events"], access["Import"]

@@ -32,7 +32,7 @@ def test_names_reserved_by_pydal_work_as_tables(tmp_path: Path) -> None:
     words = ["exec", "print", "class", "lambda", "insert", "tables", "executesql", "commit", "t"]
     tables = [made(word, Table, name=word, metadata=metadata) for word in words]
     settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / "x.db")})
-    db = DAL(backend_for(settings), metadata)
+    db = DAL(backend_for(settings), metadata.sorted_tables)
     assert len({id(db[table]) for table in tables}) == len(words)
 
 
@@ -61,12 +61,14 @@ def test_two_dals_never_mix_their_databases(tmp_path: Path) -> None:
             sync = engine.migrations.engine()
             tables.create_all(sync)
             sync.dispose()
-            thread.submit(run, DAL(engine, tables), partial(insert, name)).result()
+            thread.submit(run, DAL(engine, tables.sorted_tables), partial(insert, name)).result()
         read, asked, chance = "", "", random.Random(7)
         for number in range(200):
             which = chance.randrange(2)
             asked += "ab"[which]
-            unit = thread.submit(run, DAL(engines[which], tables), lambda db: db(db[Names].id > 0).select())
+            unit = thread.submit(
+                run, DAL(engines[which], tables.sorted_tables), lambda db: db(db[Names].id > 0).select()
+            )
             read += unit.result().first().name
             del unit
             if number % 10 == 0:

@@ -1,5 +1,6 @@
 """Table classes: the tables they make, the names of their constraints, what is refused and with which sentence."""
 
+import types
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -357,6 +358,19 @@ def test_a_service_finds_its_tables_and_its_folder_by_their_module(tmp_path: Pat
     assert not nothing.tables.tables and nothing.migrations == tmp_path / "migrations"
     other = Service("s", module(tmp_path, Users=Users), root=tmp_path / "other")
     assert other.migrations == tmp_path / "other/migrations"
+
+
+def test_services_in_one_process_have_tables_of_their_own() -> None:
+    def users(package: str, name: str) -> sa.MetaData:
+        content = {"__module__": f"{package}.tables", "email": Column(String(20))}
+        made: Any = types.new_class(
+            "Users", (schema.Table,), {"name": name}, lambda body: body.update(content)
+        )
+        return made.__metadata__  # type: ignore[no-any-return]
+
+    one, same, two = users("one", "users"), users("one", "posts"), users("two", "users")
+    assert one is same is not two
+    assert (set(one.tables), set(two.tables)) == ({"users", "posts"}, {"users"})
 
 
 def test_a_service_needs_a_root_that_has_no_default(tmp_path: Path) -> None:

@@ -3,15 +3,18 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from . import logs, migrations, startup
+from .accounts import commands as accounts
 from .backends import Backend
 from .errors import StartupError
 from .http import server
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from .service import Service
 
 logger = logging.getLogger(__name__)
+
+NO_ACCOUNTS = "SQLite has no accounts: whoever may read and write the file may do everything."
 
 
 def main(service: "Service", arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +69,18 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     revision.set_defaults(command=_revision)
     check = commands.add_parser("check-migrations", help="compare the database with tables.py")
     check.set_defaults(command=_check)
+    grants = commands.add_parser("grants", help="print the SQL of the service's accounts")
+    grants.add_argument(
+        "--apply",
+        action="store_true",
+        help="run it as the administrator (ADMIN_DB_USER), and set the passwords",
+    )
+    grants.set_defaults(command=_grants)
+    verify = commands.add_parser(
+        "verify-access", help="compare what the accounts hold on the server with what is declared"
+    )
+    verify.add_argument("--json", action="store_true", help="print the differences as JSON")
+    verify.set_defaults(command=_verify_access)
     return parser
 
 
@@ -73,10 +90,20 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _settings(*, migrating: bool = False) -> Settings:
+def _settings() -> Settings:
     settings = Settings.load()
     logs.configure(settings)
-    return settings.for_migration() if migrating else settings
+    return settings
+
+
+def _migration_settings() -> Settings:
+    # a migration knows one account, and the running service the other one
+    given = (
+        {"DB_USER": "-", "DB_PASS": "-", **os.environ} if os.environ.get("MIGRATE_DB_USER") else os.environ
+    )
+    settings = Settings.load(given)
+    logs.configure(settings)
+    return settings.for_migration()
 
 
 def _serve(service: "Service", options: Any) -> int:
@@ -103,14 +130,18 @@ def _somebody_could_listen(host: str, port: int) -> None:
 
 
 def _migrate(service: "Service", options: Any) -> int:
-    backend = service.backend(_settings(migrating=True))
+    backend = service.backend(_migration_settings())
     return migrations.run_cancellable(lambda token: _run_migration(service, backend, options.to, token))
 
 
 def _run_migration(
     service: "Service", backend: Backend, revision: str | None, token: migrations.CancelToken
 ) -> int:
+    accounts.check_migration(service, backend)
     startup.wait_for_database(backend)
+    if backend.settings.is_file:
+        for table in migrations.create_shared_tables(service, backend):
+            print(f"Created {table}, which on a server another service owns.")
     if migrations.head(service) is None:
         if service.tables.tables:
             raise StartupError(
@@ -122,10 +153,18 @@ def _run_migration(
         migrations.downgrade(service, backend, revision, token=token)
     else:
         migrations.upgrade(service, backend, revision or "head", token=token)
+    _grant_own_tables(service, backend, token)
     current = migrations.current(service, backend)
     where = f"is at revision {current}" if current else f"has no tables of {service.name} any more"
     print(f"{backend.settings.target} {where}.")
     return 0
+
+
+def _grant_own_tables(service: "Service", backend: Backend, token: migrations.CancelToken) -> None:
+    with closing(backend.connect()) as connection:
+        if accounts.lacks_after_migration(service, backend, connection):
+            with migrations.acquire_lock(service.name, backend, token):
+                accounts.after_migration(service, backend, connection)
 
 
 def _revision(service: "Service", options: Any) -> int:
@@ -138,8 +177,42 @@ def _revision(service: "Service", options: Any) -> int:
     return 0
 
 
+def _grants(service: "Service", options: Any) -> int:
+    # to print needs no account of the server
+    given = os.environ if options.apply else {"DB_USER": "-", "DB_PASS": "-", **os.environ}
+    settings = Settings.load(given)
+    logs.configure(settings)
+    backend = service.backend(settings)
+    if backend.accounts is None:
+        print(NO_ACCOUNTS)
+    elif options.apply:
+        lines = accounts.apply(service, backend, service.backend)
+        print("\n".join(lines) or "nothing to change")
+        return 1 if any(line.startswith("NOT DONE") for line in lines) else 0
+    else:
+        print(accounts.script(service, backend), end="")
+    return 0
+
+
+def _verify_access(service: "Service", options: Any) -> int:
+    backend = service.backend(_settings())
+    if backend.accounts is None:
+        print(NO_ACCOUNTS)
+        return 0
+    try:
+        found = accounts.verify(service, backend, service.backend)
+    except StartupError as error:
+        print(f"{service.name}: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(accounts.as_json(found))
+    else:
+        print("\n".join(found.lines()) or "The accounts hold what is declared, and nothing else.")
+    return 1 if found else 0
+
+
 def _check(service: "Service", options: Any) -> int:
-    backend = service.backend(_settings(migrating=True))
+    backend = service.backend(_migration_settings())
     startup.wait_for_database(backend)
     found = migrations.differences(service, backend)
     for difference in found:

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -13,14 +14,15 @@ import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
 from . import logs, startup
+from .accounts.commands import check_runtime
 from .backends import Backend, backend_for
 from .http.app import create_app
 from .http.load import Load
 from .http.metrics import Metrics
 from .limits import Limits
 from .readiness import Readiness
-from .reads import ReadPool
-from .schema import NAMING_CONVENTION, BareTable
+from .reads import Query, ReadPool
+from .schema import NAMING_CONVENTION, BareTable, SharedTable
 from .settings import Settings
 from .writes import WritePool
 
@@ -28,9 +30,12 @@ from .writes import WritePool
 class Service:
     """A service: its name, the tables it owns, its routers. `app` is the ASGI application.
 
-    `tables` is the module with its table classes, or a MetaData. `root` is the folder that contains `migrations/`, by
-    default the parent of the module's `src/`. Raises ValueError for tables in several MetaDatas, and for a missing
-    `root` that has no default."""
+    `tables` is the module with its table classes, or a MetaData; `access` the module with the tables of other services
+    that it uses. `root` is the folder that contains `migrations/`, by default the parent of the module's `src/`.
+
+    Raises ValueError for tables in several MetaDatas, for a table that is in both modules, for a foreign key to a column
+    that `access.py` lacks, and for a missing `root` that has no default. Raises TypeError if a module with routes has a
+    query of a table that is in neither module."""
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class Service:
         tables: ModuleType | sa.MetaData,
         routers: Sequence[APIRouter] = (),
         *,
+        access: ModuleType | None = None,
         description: str = "",
         schema: str = "public",
         version: str = "1",
@@ -45,6 +51,9 @@ class Service:
         root: Path | None = None,
     ) -> None:
         self.name, self.tables, self.routers = name, _metadata_of(tables), list(routers)
+        self.shared: Sequence[type[SharedTable]] = _shared_in(access)
+        _refer_to_shared(self.tables, self.shared)
+        _check_queries(self.routers, self.all_tables)
         self.description, self.schema, self.version = description, schema, version
         self.limits = limits or Limits()
         self.package = name.replace("-", "_")
@@ -53,7 +62,23 @@ class Service:
 
     def backend(self, settings: Settings) -> Backend:
         """The backend of `settings`, with this service's schema, name and limits."""
-        return backend_for(settings, schema=self.schema, application=self.name, limits=self.limits)
+        return backend_for(
+            settings,
+            schema=self.schema,
+            application=self.name,
+            limits=self.limits,
+            writes=self.writes,
+        )
+
+    @property
+    def all_tables(self) -> set[sa.Table]:
+        """The tables it owns, and those of other services that it uses."""
+        return {*self.tables.tables.values(), *(each.__table__ for each in self.shared)}
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes to the database; a service without tables of its own may only read those of others."""
+        return bool(self.tables.tables) or any(each.__access__.writes for each in self.shared)
 
     @cached_property
     def app(self) -> FastAPI:
@@ -86,6 +111,7 @@ class Service:
         backend = self.backend(settings)
         await startup.in_thread(startup.wait_for_database, backend)
         revision = await startup.in_thread(startup.checked_revision, self, backend)
+        await startup.in_thread(check_runtime, self, backend)
         running = Running(self, backend, revision)
         await startup.start_reads(running.reads)
         running.writes.start()
@@ -107,8 +133,8 @@ class Running:
 
     def __init__(self, service: Service, backend: Backend, revision: str | None) -> None:
         self.service, self.backend, self.revision = service, backend, revision
-        self.reads = ReadPool(backend)
-        self.writes = WritePool(backend, service.tables)
+        self.reads = ReadPool(backend, tables=service.all_tables)
+        self.writes = WritePool(backend, service.all_tables)
         self.readiness = Readiness(service, backend, revision)
         self.load = Load(service.limits)
         self.metrics = Metrics(self.reads, self.writes, self.load)
@@ -146,6 +172,44 @@ def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:
             f"The tables of {tables.__name__} are in {len(found)} MetaDatas: give them one base."
         )
     return next(iter(found.values()), sa.MetaData(naming_convention=NAMING_CONVENTION))
+
+
+def _shared_in(access: ModuleType | None) -> list[type[SharedTable]]:
+    found = vars(access).values() if access else ()
+    return [
+        each
+        for each in found
+        if isinstance(each, type) and issubclass(each, SharedTable) and hasattr(each, "__table__")
+    ]
+
+
+def _refer_to_shared(tables: sa.MetaData, shared: Sequence[type[SharedTable]]) -> None:
+    """Check the tables of other services, and let foreign keys of own tables refer to them. Raises ValueError."""
+    others = {each.__table__.name: each.__table__ for each in shared}
+    if len(others) < len(shared):
+        raise ValueError("access.py declares a table twice: put all of its columns into one class")
+    if both := tables.tables.keys() & others.keys():
+        raise ValueError(
+            f"{', '.join(sorted(both))}: in tables.py and in access.py; leave one of the two out"
+        )
+    for key in (key for table in tables.tables.values() for key in table.foreign_keys):
+        table, _, column = key.target_fullname.rpartition(".")
+        if table in others and column not in others[table].columns:
+            raise ValueError(
+                f"{key.parent} refers to {key.target_fullname}, a column that access.py does not declare"
+            )
+        if table in others:
+            key._set_remote_table(others[table])
+
+
+def _check_queries(routers: Sequence[APIRouter], tables: Collection[sa.Table]) -> None:
+    """Check the queries of modules with routes, so that an undeclared table is an error at import; others are checked when
+    they are used for the first time. Raises TypeError."""
+    endpoints = (getattr(route, "endpoint", None) for router in routers for route in router.routes)
+    for module in {sys.modules.get(getattr(each, "__module__", "")) for each in endpoints}:
+        for each in list(vars(module).values()) if module else ():
+            if isinstance(each, Query):
+                each.check_tables(tables)
 
 
 def _root_of(tables: ModuleType | sa.MetaData) -> Path:

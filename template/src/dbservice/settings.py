@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -24,7 +25,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 # Where the database is a file there is no server: its variables are ignored.
-SERVER = re.compile("(MIGRATE_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
+SERVER = re.compile("((MIGRATE|ADMIN)_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
 DEFAULTS = {"postgresql": ("localhost", 5432), "mysql": ("localhost", 3306), "sqlite": ("", 0)}
 FILES = {name for name, (host, _) in DEFAULTS.items() if not host}
 
@@ -99,6 +100,10 @@ class Settings(BaseSettings):
     db_read_port: Port = Field(default_factory=lambda known: known["db_port"])
     migrate_db_user: Text = ""
     migrate_db_pass: Secret = Field(SecretStr(""), validate_default=True)
+    admin_db_user: Text = ""
+    admin_db_pass: Secret = SecretStr("")
+    db_single_account: bool = Field(False, description="true or false")
+    replicas: int = Field(1, ge=1, le=1000, description="a whole number from 1 to 1000")
     migrate_lock_timeout: float = Field(60.0, ge=0, le=86400, description="seconds from 0 to 86400")
     cache_host: Host = ""
     cache_port: Port = 6379
@@ -109,6 +114,8 @@ class Settings(BaseSettings):
     host: Host = "127.0.0.1"
     port: Port = 8000
     shutdown_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
+
+    _db_pass_file: str = PrivateAttr("")
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -124,6 +131,7 @@ class Settings(BaseSettings):
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
         if wrong or settings is None:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
+        settings._db_pass_file = (os.environ if environ is None else environ).get("DB_PASS_FILE", "")
         return settings
 
     @classmethod
@@ -174,6 +182,11 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def is_file(self) -> bool:
+        """Whether the database is a file, which no other service uses."""
+        return self.db_type in FILES
+
+    @property
     def target(self) -> str:
         """The URL of the database without its password, for messages only."""
         return self._target(self.db_host, self.db_port)
@@ -189,11 +202,39 @@ class Settings(BaseSettings):
         host = f"[{host}]" if ":" in host else host
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
+    def with_new_password(self) -> Self | None:
+        """The settings with the password that the file of DB_PASS_FILE holds now; None if it is the same, or cannot be read."""
+        try:
+            password = _secret("DB_PASS", "", self._db_pass_file) if self._db_pass_file else ""
+        except ValueError:
+            return None
+        if password in ("", self.db_pass.get_secret_value()):
+            return None
+        return self.model_copy(update={"db_pass": SecretStr(password)})
+
     def for_migration(self) -> Self:
-        """The settings with the account in `migrate_db_user`, if it is set."""
-        if not self.migrate_db_user:
+        """The settings with the account in `migrate_db_user`. Raises SettingsError if it is not set, or not another account
+        than `db_user`; a file has no accounts, and with `db_single_account` there is one."""
+        if self.db_type in FILES or (self.db_single_account and not self.migrate_db_user):
             return self
+        if not self.migrate_db_user:
+            raise SettingsError(
+                "MIGRATE_DB_USER is not set: migrations need an account of their own, which owns the tables; on a server of"
+                " your own DB_SINGLE_ACCOUNT=true lets DB_USER migrate and serve"
+            )
+        if self.migrate_db_user == self.db_user and not self.db_single_account:
+            raise SettingsError(
+                f"MIGRATE_DB_USER is {self.db_user!r}, as DB_USER: migrations need another account than the service"
+            )
         return self.model_copy(update={"db_user": self.migrate_db_user, "db_pass": self.migrate_db_pass})
+
+    def for_administration(self) -> Self:
+        """The settings with the account in `admin_db_user`. Raises SettingsError if it is not set."""
+        if not self.admin_db_user:
+            raise SettingsError(
+                "ADMIN_DB_USER is not set: name the administrator's account, its password in ADMIN_DB_PASS"
+            )
+        return self.model_copy(update={"db_user": self.admin_db_user, "db_pass": self.admin_db_pass})
 
 
 VARIABLES = tuple(name.upper() for name in Settings.model_fields)
@@ -248,7 +289,7 @@ def _secret(name: str, value: str, file: str) -> str:
 
 def _meant(name: str) -> str | None:
     """The variable that `name` probably misspells, or None."""
-    found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|DB_|CACHE_)(.+?)(_FILE)?", name)
+    found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|ADMIN_DB_|DB_|CACHE_)(.+?)(_FILE)?", name)
     if not found:
         return None
     known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]

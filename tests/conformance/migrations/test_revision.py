@@ -199,7 +199,7 @@ def test_a_foreign_key_to_nothing_is_refused(cli_service: CliService) -> None:
     cli_service.tables(POSTS)
     with pytest.raises(StartupError) as caught:
         cli_service.revision()
-    assert str(caught.value) == "posts.user_id refers to users.id, which tables.py does not have."
+    assert str(caught.value) == "posts.user_id refers to users.id, which neither tables.py nor access.py has."
 
 
 ARGUMENTS = """

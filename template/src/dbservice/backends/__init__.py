@@ -19,6 +19,9 @@ def backend_for(
     schema: str = "public",
     application: str = "dbservice",
     limits: Limits | None = None,
+    writes: bool = True,
 ) -> Backend:
-    """The backend of `settings.db_type`."""
-    return BACKENDS[settings.db_type](settings, schema=schema, application=application, limits=limits)
+    """The backend of `settings.db_type`. Without `writes`, all of its connections are for reads."""
+    return BACKENDS[settings.db_type](
+        settings, schema=schema, application=application, limits=limits, writes=writes
+    )

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
+from ..accounts.declared import Declared
+from ..accounts.facts import Fact
 from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType, type_of
@@ -40,6 +42,7 @@ class ErrorKind(enum.Enum):
     NO_PRIVILEGE = "account lacks a privilege"
     MISSING = "database does not exist"
     NO_TABLE = "table does not exist"
+    NOT_ITS_ROW = "row that the account may not write"
     OTHER = "other error"
 
 
@@ -140,6 +143,11 @@ class Migrations(ABC):
         """Create the schema if it is missing. Leaves no transaction open."""
         connection.rollback()
 
+    def create_row_view(self, table: sa.Table) -> list[str]:
+        """Statements that create `Backend.row_view` of a shared table, for a database of one account; none where the engine
+        has no such views."""
+        return []
+
     @abstractmethod
     def new_lock(self, name: str) -> Lock:
         """The lock `name`, not acquired yet."""
@@ -162,6 +170,71 @@ class Migrations(ABC):
         """Cancel, in the server, the statement that another thread waits for on the driver's `connection`."""
 
 
+class Accounts(ABC):
+    """The accounts of a service on one engine. Methods with a `cursor` run statements over a DB-API connection in
+    autocommit and raise the driver's exceptions."""
+
+    # --- what is declared
+
+    @abstractmethod
+    def script(self, declared: Declared) -> str:
+        """The SQL that an administrator can run any number of times, before or after the tables exist; without passwords."""
+
+    @abstractmethod
+    def of_accounts(self, declared: Declared) -> list[Fact]:
+        """What is declared of the accounts themselves."""
+
+    @abstractmethod
+    def of_tables(self, declared: Declared, existing: Sequence[str]) -> list[Fact]:
+        """What is declared of the tables that exist."""
+
+    @abstractmethod
+    def after_migration(self, declared: Declared, existing: Sequence[str]) -> list[str]:
+        """What the migration account runs after each migration, so that the run-time account may use new tables."""
+
+    # --- what a server holds
+
+    @abstractmethod
+    def existing_tables(self, cursor: Any, declared: Declared) -> list[str]:
+        """The names of the tables in the service's schema or database, sorted."""
+
+    @abstractmethod
+    def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
+        """Those of the declared accounts that exist."""
+
+    def seen_accounts(self, cursor: Any, declared: Declared) -> Sequence[str]:
+        """The accounts that the connection can tell everything about: of some engines, only its own."""
+        return declared.accounts
+
+    @abstractmethod
+    def held(self, cursor: Any, declared: Declared) -> list[Fact]:
+        """What those accounts effectively hold, however they came by it."""
+
+    @abstractmethod
+    def excess(self, cursor: Any, declared: Declared) -> str:
+        """Why the account of this connection must not serve requests, as the end of a sentence (`it is a superuser`); empty
+        if it may. Any account can ask this of itself."""
+
+    @abstractmethod
+    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+        """The run-time privileges on existing tables that `account` lacks, for example `SELECT on table users`. Any account
+        can ask this of itself."""
+
+    # --- what an administrator runs
+
+    @abstractmethod
+    def create_account(self, account: str) -> list[str]:
+        """Statements that create an account that cannot do anything yet."""
+
+    def create_schema(self, declared: Declared) -> list[str]:
+        """Statements that create what must exist before anything can be granted."""
+        return []
+
+    @abstractmethod
+    def password_statement(self, connection: Any, account: str, password: str) -> str:
+        """The statement that sets a password; no log of the server and no process list shows it."""
+
+
 class Backend(ABC):
     """One engine with its settings. Methods that connect raise the driver's exceptions, for `classify_error`."""
 
@@ -174,6 +247,8 @@ class Backend(ABC):
     """Whether `begin` can be sent with the first statement, in one round trip."""
     codec: ClassVar[Codec]
     migrations: Migrations
+    accounts: Accounts | None = None
+    """None on an engine without accounts."""
     health_statement: ClassVar[str] = "SELECT 1"
     advice: ClassVar[dict[ErrorKind, str]] = {
         ErrorKind.DENIED: "the account {account} or its password is refused ({reason}): check {prefix}DB_USER and {prefix}DB_PASS",
@@ -190,15 +265,37 @@ class Backend(ABC):
         schema: str = "public",
         application: str = "dbservice",
         limits: Limits | None = None,
+        writes: bool = True,
     ) -> None:
-        self.settings, self.schema, self.application = settings, schema, application
+        self.settings, self.schema, self.application, self.writes = settings, schema, application, writes
+        self.compiled_for = f"{self.name} {application}"
+        """What a compiled query depends on besides its statement."""
         self.limits = limits or Limits()
 
     # --- writes, migrations and startup: the synchronous driver
 
-    @abstractmethod
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
-        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds."""
+        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds.
+        When the password is refused, the file of DB_PASS_FILE is read again: it may hold a new one."""
+        try:
+            return self.open_connection(statement_timeout, autocommit)
+        except Exception as error:
+            if not self.takes_new_password(error):
+                raise
+            return self.open_connection(statement_timeout, autocommit)
+
+    @abstractmethod
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
+        """What `connect` returns, with the password of the settings."""
+
+    def takes_new_password(self, error: Exception) -> bool:
+        """Whether `error`, of a refused connection, is worth another attempt: the file of DB_PASS_FILE holds a new password,
+        which the settings have now."""
+        new = self.settings.with_new_password()
+        if new is None or self.classify_error(self.connect_error(error)) is not ErrorKind.DENIED:
+            return False
+        self.settings = new
+        return True
 
     def connect_error(self, error: Exception) -> Exception:
         """The exception of `connect`, with the server's error code if the driver omits it. May connect again, and blocks."""
@@ -231,8 +328,8 @@ class Backend(ABC):
 
     @property
     def writers(self) -> int:
-        """The number of write threads, each with one of the `DB_POOL_SIZE` connections."""
-        return self.settings.db_pool_size // 2
+        """The number of write threads, each with one of the `DB_POOL_SIZE` connections; 0 for a service that only reads."""
+        return self.settings.db_pool_size // 2 if self.writes else 0
 
     @property
     def readers(self) -> int:
@@ -278,6 +375,11 @@ class Backend(ABC):
 
     def describe_schema(self, answer: Any) -> str:
         """Why the account has no access to the tables of the schema, in one sentence; empty if there are none."""
+        return ""
+
+    def row_view(self, table: str) -> str:
+        """The view through which the service sees only its rows of the table of another service; empty on an engine where
+        it uses the table itself."""
         return ""
 
     # --- errors

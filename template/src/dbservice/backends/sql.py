@@ -5,12 +5,38 @@ import string
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy.sql.compiler import IdentifierPreparer
+import sqlalchemy as sa
+from sqlalchemy.sql.compiler import IdentifierPreparer, SQLCompiler
 
+from ..schema import access_of
 from ..settings import Settings
 
 # Quotes every identifier: SQLAlchemy's lists of reserved words are incomplete, and new versions reserve more words.
 IdentifierPreparer.illegal_initial_characters = set(string.printable)
+
+
+class OnlyRows(SQLCompiler):
+    """SQLAlchemy's compiler, for which a table in FROM of which `access.py` declares only some rows is a subquery of them,
+    or on an engine that has views for this, its view."""
+
+    def visit_table(self, table: Any, *args: Any, **options: Any) -> str:
+        access = access_of(table)
+        if not options.get("asfrom") or access is None or not access.values:
+            plain: str = super().visit_table(table, *args, **options)  # type: ignore[no-untyped-call]
+            return plain
+        if linter := options.pop("from_linter", None):
+            linter.froms[table] = table.fullname
+        alias = options.pop("enclosing_alias", None)
+        row_view = getattr(self.dialect, "row_view", None)
+        if row_view is not None:
+            rows = self.preparer.quote(row_view(table.name))
+        else:
+            whole = sa.table(table.name, *(sa.column(each.name, each.type) for each in table.columns))
+            select = sa.select(*whole.columns).where(*access.condition(whole))
+            rows = f"({select._compiler_dispatch(self, **options)})"
+        if alias is not None and alias.element is table:
+            return rows  # visit_alias adds its name
+        return f"{rows} AS {self.preparer.quote(table.name)}"
 
 
 class ExactLike:

@@ -3,12 +3,16 @@
 from .cancellation import CancelToken, run_cancellable
 from .commands import differences, downgrade, is_applied, revision, upgrade
 from .environment import Owner, run
+from .locking import acquire_lock
+from .shared import create_shared_tables
 from .status import VersionTableLocked, current, describe_mismatch, head, read_version, version_statement
 
 __all__ = [
     "CancelToken",
     "Owner",
     "VersionTableLocked",
+    "acquire_lock",
+    "create_shared_tables",
     "current",
     "describe_mismatch",
     "differences",

@@ -16,6 +16,7 @@ from . import autogenerate, render, review
 from .cancellation import CancelToken
 from .environment import Owner, connected, script_directory, startup_errors
 from .runner import migration
+from .shared import create_shared_tables
 from .status import checked_current
 
 logger = logging.getLogger("alembic.runtime.migration")
@@ -26,10 +27,15 @@ def upgrade(
 ) -> None:
     """Upgrade the database to `revision`, an id or its beginning, under the migration lock. A database that is at a later
     revision stays as it is. Raises StartupError."""
+    target = _resolve(service, revision)
+    with connected(service, backend) as connection:
+        if (
+            checked_current(service, connection) == target
+        ):  # nothing to do: no lock, so that replicas start side by side
+            return
     with migration(service, backend, token) as running:
         backend.migrations.create_schema(running.connection)
         checked_current(service, running.connection)
-        target = _resolve(service, revision)
         running.run(lambda config: command.upgrade(config, target))
 
 
@@ -78,9 +84,15 @@ def revision(service: Owner, message: str) -> Path | None:
     review.check_tables(service.tables)
     with tempfile.TemporaryDirectory() as folder:
         backend = backend_for(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": f"{folder}/scratch.db"}))
+        others = create_shared_tables(service, backend)  # foreign keys refer to them
         upgrade(service, backend)
         with connected(service, backend) as connection:
-            script = autogenerate.compare(connection, service.tables, version_table=service.version_table)
+            script = autogenerate.compare(
+                connection,
+                service.tables,
+                version_table=service.version_table,
+                include_name=lambda name, kind, parents: kind != "table" or name not in others,
+            )
     if script.upgrade_ops is None or script.upgrade_ops.is_empty():
         return None
     review.check_portable(script)

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from sqlalchemy import exc
 
 from ..backends.interface import Backend
 from ..errors import StartupError
+from ..schema import SharedTable
 
 logging.getLogger("alembic.runtime.migration").addFilter(
     lambda record: record.getMessage().startswith("Running ") or record.levelno > logging.INFO
@@ -30,6 +31,7 @@ class Owner(Protocol):
     name: str
     package: str
     tables: sa.MetaData
+    shared: Sequence[type[SharedTable]]
     version_table: str
     migrations: Path
     """The folder with `env.py` and `versions/`."""

@@ -89,7 +89,7 @@ def _check_foreign_keys(tables: sa.MetaData) -> None:
             except exc.NoReferenceError:
                 column = f"{table.name}.{key.parent.name}"
                 raise StartupError(
-                    f"{column} refers to {key.target_fullname}, which tables.py does not have."
+                    f"{column} refers to {key.target_fullname}, which neither tables.py nor access.py has."
                 ) from None
             if parent is not table:
                 references.add((table.name, parent.name))

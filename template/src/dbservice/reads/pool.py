@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+import sqlalchemy as sa
 from databases import Database
 
 from ..backends.interface import Backend, ErrorKind
@@ -40,12 +41,17 @@ class _Slot:
 
 
 class ReadPool:
-    """Runs queries, at most `backend.readers` at a time. Routes get it as `reads: Reads`."""
+    """Runs queries of the declared `tables` (None: of any), at most `backend.readers` at a time. Routes get it as
+    `reads: Reads`."""
 
-    def __init__(self, backend: Backend, *, size: int | None = None) -> None:
-        self.backend = backend
+    def __init__(
+        self, backend: Backend, *, size: int | None = None, tables: Collection[sa.Table] | None = None
+    ) -> None:
+        self.backend, self._tables = backend, tables
         self.size = size or backend.readers
         self._database = Database(backend.read_url(), **backend.read_options())
+        self._replacing = asyncio.Lock()
+        self._replaced: list[Database] = []  # those with an old password, whose connections still work
         self._waiting: deque[asyncio.Future[_Slot]] = deque()
         self._free = [_Slot() for _ in range(self.size)]
         self._renewing: set[asyncio.Future[None]] = set()
@@ -77,9 +83,12 @@ class ReadPool:
                 for _ in range(self.size):
                     slot = self._free.pop() if self._free else await self._acquire(None)
                     await self._close(slot)
-        with contextlib.suppress(TimeoutError):  # `databases` would wait without a timeout for a running read
-            async with asyncio.timeout(limits.connect):
-                await self._database.disconnect()
+        for database in (self._database, *self._replaced):
+            with contextlib.suppress(
+                TimeoutError
+            ):  # `databases` would wait without a timeout for a running read
+                async with asyncio.timeout(limits.connect):
+                    await database.disconnect()
 
     @property
     def in_use(self) -> int:
@@ -104,7 +113,7 @@ class ReadPool:
 
     async def all(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
         """All rows; the statement should have a LIMIT."""
-        compiled = query.for_backend(self.backend)
+        compiled = query.for_backend(self.backend, self._tables)
         values = query.by_name(args, kwargs) if args else kwargs
         records = await self._run(compiled.sql, compiled.arguments(values))
         return compiled.rows(query.row, records)
@@ -115,7 +124,7 @@ class ReadPool:
         least one. Raises TypeError for a query without `limit`, BadValue for a `limit` that is not a whole number of at
         least 1."""
         values: dict[str, Any] = query.by_name(args, kwargs) if args else kwargs
-        compiled = query.for_backend(self.backend)
+        compiled = query.for_backend(self.backend, self._tables)
         if "limit" not in compiled.names:
             raise TypeError(
                 "page() needs a query with a parameter `limit`, which bounds its rows: .limit(limit)"
@@ -202,10 +211,10 @@ class ReadPool:
         match self.backend.classify_error(error):
             case ErrorKind.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE:
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY:
                 return error
-            case ErrorKind.NO_PRIVILEGE:
-                return Unavailable("The database refuses the service's account.")
+            case ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
+                return Unavailable("The database lacks a table or a privilege that the service needs.")
             case ErrorKind.DISK_FULL:
                 return Unavailable("The database's disk is full.")
             case ErrorKind.EXHAUSTED:
@@ -218,12 +227,26 @@ class ReadPool:
         # `databases` keeps one connection per task: a new task gives the slot its own connection
         async def enter() -> None:
             async with asyncio.timeout(self.backend.limits.connect):
-                slot.connection = await self._database.connection().__aenter__()
+                slot.connection = await self._connect(self._database)
                 slot.raw = slot.connection.raw_connection
                 await self.backend.init_connection(slot.raw)
 
         slot.opening = asyncio.ensure_future(enter())
         await asyncio.shield(slot.opening)  # a cancellation must not leave a half-open connection
+
+    async def _connect(self, database: Database) -> Any:
+        try:
+            return await database.connection().__aenter__()
+        except Exception as error:
+            async with self._replacing:
+                if self._database is database:
+                    if not self.backend.takes_new_password(error):
+                        raise
+                    new = Database(self.backend.read_url(), **self.backend.read_options())
+                    await new.connect()
+                    self._replaced.append(database)
+                    self._database = new
+            return await self._database.connection().__aenter__()
 
     async def _renew(self, slot: _Slot) -> None:
         try:

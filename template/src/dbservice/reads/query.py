@@ -3,7 +3,7 @@
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import starmap
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -45,15 +45,31 @@ class Query(Generic[P, R]):
             )
         check_portable(statement)  # first: a programming error must not be reported as a client's
         check_values(statement)
+        for table in _tables(statement):
+            if "class" not in table.info:
+                raise TypeError(f"{table.name}: declare the table by a class in tables.py or access.py")
         self.row, self.statement = row, statement
         self.parameters, self.defaults = tuple(parameters), dict(defaults or {})
         self._compiled: dict[str, CompiledQuery] = {}
         self.page_readers: dict[str, Any] = {}
 
-    def for_backend(self, backend: Backend) -> "CompiledQuery":
-        return self._compiled.get(backend.name) or self._compiled.setdefault(
-            backend.name, CompiledQuery(self.statement, self.defaults, backend)
-        )
+    def for_backend(self, backend: Backend, declared: Collection[sa.Table] | None = None) -> "CompiledQuery":
+        """The statement for an engine. Raises TypeError if it needs a table that is not among those `declared`."""
+        compiled = self._compiled.get(backend.compiled_for)
+        if compiled is None:
+            self.check_tables(declared)
+            made = CompiledQuery(self.statement, self.defaults, backend)
+            compiled = self._compiled.setdefault(backend.compiled_for, made)
+        return compiled
+
+    def check_tables(self, declared: Collection[sa.Table] | None) -> None:
+        """Raises TypeError if the statement needs a table that is not among those `declared`."""
+        for table in _tables(self.statement):
+            if declared is not None and table not in declared:
+                raise TypeError(
+                    f"{self.row.__name__}: the service declares no table {table.name}: its own ones belong into tables.py, those"
+                    " of other services into access.py"
+                )
 
     def by_name(self, arguments: Sequence[Any], values: dict[str, Any]) -> dict[str, Any]:
         """The arguments of a call, by parameter. Raises TypeError for too many arguments or a duplicate name."""
@@ -114,6 +130,10 @@ def _decorated(row: type[R], function: Callable[P, Statement]) -> Query[P, R]:
     made: Query[P, R] = Query(row, statement, tuple(parameters), defaults)
     made.__doc__ = function.__doc__
     return made
+
+
+def _tables(statement: Statement) -> Iterator[sa.Table]:
+    return (each for each in sa.sql.visitors.iterate(statement) if isinstance(each, sa.Table))
 
 
 class Rows(list[R]):

@@ -20,12 +20,11 @@ from .columns import (
 from .declaring import RESERVED_ATTRIBUTES
 from .naming import NAMING_CONVENTION, constraint_name
 from .rows import ColumnSchema, Page, Row
+from .shared import Access, SharedTable, access_of, only_value
 from .tables import (
     MANAGED_COLUMNS,
-    Access,
     BareTable,
     Identity,
-    SharedTable,
     Table,
     Timestamps,
 )
@@ -58,10 +57,12 @@ __all__ = [
     "Timestamps",
     "UniqueConstraint",
     "UnsetType",
+    "access_of",
     "constraint_name",
     "default_of",
     "has_default",
     "is_managed",
     "is_secret",
+    "only_value",
     "public_columns",
 ]

@@ -16,6 +16,10 @@ class _BodyMeta(ModelMetaclass):
         table, bases = split_bases(name, bases)
         if table is not None:
             base: Any = next(base for base in bases if issubclass(base, Body))
+            if (access := table.__table__.info.get("access")) is not None and not access.writes:
+                raise TypeError(
+                    f'{name}: {table.__name__} has access="{access.mode}" in access.py, so nothing writes it'
+                )
             annotations = namespace.setdefault("__annotations__", {})
             taken = {each.attribute: each.column for each in table.__columns__.values() if base._takes(each)}
             for attribute, column in taken.items():
@@ -70,10 +74,8 @@ class Create(Body):
 
     @staticmethod
     def _field_of(column: sa.Column[Any]) -> Any:
-        about: dict[str, Any] = {"alias": column.name}
-        if is_secret(column):
-            about["json_schema_extra"] = {"writeOnly": True}
-        elif "default" in column.info:
+        about = _about(column)
+        if "json_schema_extra" not in about and "default" in column.info:
             about["json_schema_extra"] = {"default": getattr(column.default, "arg", None)}
         if has_default(column):
             return Field(default_factory=lambda: default_of(column), **about)
@@ -91,8 +93,15 @@ class Patch(Body):
 
     @staticmethod
     def _field_of(column: sa.Column[Any]) -> Any:
-        about: dict[str, Any] = {"alias": column.name}
-        if is_secret(column):
-            about["json_schema_extra"] = {"writeOnly": True}
         # UnsetType() returns UNSET; as a plain default, UNSET would have to be encoded in the JSON Schema
-        return Field(default_factory=UnsetType, **about)
+        return Field(default_factory=UnsetType, **_about(column))
+
+
+def _about(column: sa.Column[Any]) -> dict[str, Any]:
+    """What OpenAPI says of the field besides its type."""
+    about: dict[str, Any] = {"alias": column.name}
+    if is_secret(column):
+        about["json_schema_extra"] = {"writeOnly": True}
+    elif "only" in column.info:
+        about["json_schema_extra"] = {"const": column.info["only"], "examples": [column.info["only"]]}
+    return about

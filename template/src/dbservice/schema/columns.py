@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, over
 import sqlalchemy as sa
 from msgspec import UnsetType
 
-from ..types import ColumnType, copy_default
+from ..types import BigInteger, ColumnType, Id, Integer, copy_default
 
 if TYPE_CHECKING:
     from .bodies import Create, Patch
@@ -197,23 +197,33 @@ def Column(
     default_factory: Callable[[], T] | None = ...,
     name: str | None = ...,
 ) -> KeyColumn[T]: ...
+@overload
+def Column(
+    type_: ColumnType[T], *, managed: Literal[True], primary_key: bool = ..., name: str | None = ...
+) -> ManagedColumn[T]: ...
 def Column(
     type_: ColumnType[Any],
-    *foreign_keys: sa.ForeignKey,
+    *items: Any,
     nullable: bool = False,
     unique: bool = False,
     index: bool = False,
     secret: bool = False,
     primary_key: bool = False,
+    managed: bool = False,
     default: Any = None,
     default_factory: Callable[[], Any] | None = None,
     name: str | None = None,
 ) -> Any:
     """A column of a table class, named in the database like its attribute, unless `name` is given.
 
-    `secret`: the API accepts it and never returns it, and logs do not contain it. `default` is in the format of the
-    API's JSON, for creates and for the server's DEFAULT. `default_factory` returns a new value for each create. An invalid
-    combination raises ValueError when the class is defined."""
+    `secret`: the API accepts it and never returns it, and logs do not contain it. `managed`, for tables of other services:
+    an `id` that the database generates, or `created_at` and `updated_at`, which every write sets. `default` is in the format
+    of the API's JSON, for creates and for the server's DEFAULT. `default_factory` returns a new value for each create. An
+    invalid combination raises ValueError when the class is defined."""
+    if managed:
+        if primary_key and isinstance(type_, Integer | BigInteger):
+            type_, items = Id(), (*items, sa.Identity())
+        return ManagedColumn(type_, *items, name=name, nullable=False, primary_key=primary_key, info=MANAGED)
     kind: Any = KeyColumn if primary_key else SecretColumn if secret else PublicColumn
     options: dict[str, Any] = {"nullable": nullable, "primary_key": primary_key}
     options |= {
@@ -225,7 +235,7 @@ def Column(
     info: dict[str, Any] = {"secret": True} if secret else {}
     if default_factory is not None:
         info["default_factory"] = default_factory
-    return kind(type_, *foreign_keys, name=name, info=info, **options)
+    return kind(type_, *items, name=name, info=info, **options)
 
 
 MANAGED = {"managed": True}

@@ -3,13 +3,14 @@
 import keyword
 import re
 from collections.abc import Sequence
+from types import NoneType
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from ..types import JSON, Binary, ColumnType, Enum, String, Text
+from ..types import JSON, Binary, ColumnType, Enum, Id, String, Text, Timestamp
 from .bodies import Create, Patch
 from .columns import ColumnDescriptor, Declared, KeyColumn, ManagedColumn, is_secret
 from .rows import Row
@@ -25,6 +26,8 @@ RESERVED_ATTRIBUTES = frozenset(
 )
 """Attribute names that no column can have, because rows and bodies use them. Names in the database are not limited."""
 
+_MANAGED: dict[str, type[Any]] = {"id": Id, "created_at": Timestamp, "updated_at": Timestamp}
+
 
 def check_base(cls: type[Declared]) -> None:
     """Raises ValueError for a class without a table name that cannot be a base of tables."""
@@ -37,6 +40,19 @@ def check_base(cls: type[Declared]) -> None:
         raise ValueError(f"{cls.__name__}: __table_args__ belong to a class with a table; give it a name")
 
 
+def package_metadata(cls: type[Any], default: sa.MetaData) -> sa.MetaData:
+    """The MetaData of a class with a table: that of its bases, or instead of `default` one for its package, so that several
+    services can be in one process."""
+    given: sa.MetaData = cls.__metadata__
+    if given is not default:
+        return given
+    package = cls.__module__.partition(".")[0]
+    found: sa.MetaData = default.info.setdefault(
+        package, sa.MetaData(naming_convention=default.naming_convention)
+    )
+    return found
+
+
 def new_table(
     cls: type[Declared], name: str, metadata: sa.MetaData, items: Sequence[Any], **options: Any
 ) -> sa.Table:
@@ -46,7 +62,7 @@ def new_table(
         )
     if name in metadata.tables:
         raise ValueError(f"{cls.__name__}: there is a table {name} already; give one of them another name")
-    return sa.Table(name, metadata, *items, **options)
+    return sa.Table(name, metadata, *items, info={"class": cls.__name__}, **options)
 
 
 def bound_columns(cls: type[Declared]) -> dict[str, ColumnDescriptor[Any]]:
@@ -95,6 +111,10 @@ def _bound(label: str, written: ColumnDescriptor[Any]) -> ColumnDescriptor[Any]:
     if isinstance(bound, KeyColumn) and (column.nullable or is_secret(column)):
         raise ValueError(
             f"{label}: a column of the primary key is neither nullable nor secret; leave these out"
+        )
+    if isinstance(bound, ManagedColumn) and not isinstance(column.type, _MANAGED.get(written.name, NoneType)):
+        raise ValueError(
+            f"{label}: managed are a whole number id with primary_key=True, and Timestamp() created_at and updated_at"
         )
     if "default" in written.options:
         if "default_factory" in column.info or callable(written.options["default"]):

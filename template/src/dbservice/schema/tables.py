@@ -1,15 +1,13 @@
 """The table classes: `class Users(Table, name="users")` defines one table and validates its names and constraints."""
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
 from ..types import Enum, Id, Timestamp
 from .columns import MANAGED, Declared, ManagedColumn
-from .declaring import bound_columns, check_base, check_of, mark_indexed, new_table, value_of
+from .declaring import bound_columns, check_base, check_of, mark_indexed, new_table, package_metadata
 from .naming import NAMING_CONVENTION, refuse_same_names
 
 MANAGED_COLUMNS = ("id", "created_at", "updated_at")
@@ -20,7 +18,7 @@ class BareTable(Declared):
     """A table this service owns, with the declared columns only; at least one must have `primary_key=True`.
 
     Without `name` the class is a base without a table: subclasses inherit its columns, and their tables are in
-    `metadata`. `__table_args__` are constraints and indexes of several columns. Raises ValueError for a declaration that
+    `metadata`, by default one for each package. `__table_args__` are constraints and indexes of several columns. Raises ValueError for a declaration that
     some engine, Python or a library does not support."""
 
     __metadata__: ClassVar[sa.MetaData] = sa.MetaData(naming_convention=NAMING_CONVENTION)
@@ -35,6 +33,7 @@ class BareTable(Declared):
         if name is None:
             check_base(cls)
             return
+        cls.__metadata__ = package_metadata(cls, BareTable.__metadata__)
         columns = bound_columns(cls)
         if not any(each.column.primary_key for each in columns.values()):
             raise ValueError(
@@ -70,44 +69,3 @@ class Timestamps(BareTable):
 
 class Table(Identity, Timestamps):
     """A table this service owns, with the key `id`, the declared columns, `created_at` and `updated_at`."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """The access to a table of another service, limited to the rows in which these columns have these values."""
-
-    mode: Literal["read", "read-write"]
-    rows: Mapping[str, Any]
-
-
-class SharedTable(Declared):
-    """A table that another service owns, with the columns that this one uses. It is never created or altered.
-
-    `rows` are values by column name, in the format of the API's JSON. Raises ValueError like `BareTable`."""
-
-    __metadata__: ClassVar[sa.MetaData] = sa.MetaData()
-    __access__: ClassVar[Access]
-
-    def __init_subclass__(
-        cls,
-        *,
-        name: str | None = None,
-        access: Literal["read", "read-write"] = "read",
-        rows: Mapping[str, Any] | None = None,
-        metadata: sa.MetaData | None = None,
-    ) -> None:
-        super().__init_subclass__()
-        cls.__metadata__ = cls.__metadata__ if metadata is None else metadata
-        if name is None:
-            check_base(cls)
-            return
-        if access not in ("read", "read-write"):
-            raise ValueError(f'{cls.__name__}: write access="read" or access="read-write", not {access!r}')
-        columns = bound_columns(cls)
-        by_name = {each.name: each.column for each in columns.values()}
-        for column, value in (rows or {}).items():
-            if column not in by_name:
-                raise ValueError(f"{cls.__name__}: rows names {column}, which is not among its columns")
-            value_of(f"{cls.__name__}: rows: {column}", by_name[column], value)
-        cls.__table__ = new_table(cls, name, cls.__metadata__, list(by_name.values()))
-        cls.__columns__, cls.__access__ = columns, Access(access, dict(rows or {}))

@@ -1,6 +1,7 @@
 """Tools for the tests of a service: real servers, a migrated database, a client, example values."""
 
 from .examples import example, make
-from .plugin import migrations_are_complete, tables
+from .others import Others
+from .plugin import migrations_are_complete, shared_tables, tables
 
-__all__ = ["example", "make", "migrations_are_complete", "tables"]
+__all__ = ["Others", "example", "make", "migrations_are_complete", "shared_tables", "tables"]

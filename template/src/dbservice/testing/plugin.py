@@ -4,6 +4,7 @@ service's own engine, on a real server that the plugin starts.
 `[tool.dbservice]` in pyproject.toml names the service."""
 
 import asyncio
+import hashlib
 import os
 import tomllib
 import traceback
@@ -19,11 +20,14 @@ import pytest
 import sqlalchemy as sa
 
 from .. import migrations
+from ..accounts import commands as accounts
+from ..backends import Backend
 from ..http.middleware import error_hooks
 from ..redaction import failed_statement
 from ..service import Running, Service
 from ..settings import Settings
-from . import servers
+from . import examples, servers
+from .others import Others
 
 _ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 _missing: dict[str, str] = {}
@@ -131,10 +135,25 @@ def the_service(folder: Path) -> Service:
 
 
 def tables() -> list[sa.Table]:
-    """The tables of the service under test with a route `/v1/<table>`, referenced tables first."""
+    """The tables of the service under test with a route that creates rows, `POST /v1/<table>`, referenced tables first."""
     service = the_service(Path.cwd())
-    paths = {getattr(route, "path", "") for router in service.routers for route in router.routes}
-    return [table for table in service.tables.sorted_tables if f"/v1/{table.name}" in paths]
+    both = [*(each.__table__ for each in service.shared), *service.tables.sorted_tables]
+    return [table for table in both if _has_route(service, "POST", table)]
+
+
+def shared_tables() -> list[sa.Table]:
+    """Those of other services with a route that lists rows, `GET /v1/<table>`."""
+    service = the_service(Path.cwd())
+    return [each.__table__ for each in service.shared if _has_route(service, "GET", each.__table__)]
+
+
+def _has_route(service: Service, method: str, table: sa.Table) -> bool:
+    routes = (route for router in service.routers for route in router.routes)
+    return any(
+        getattr(route, "path", "") == f"/v1/{table.name}"
+        and method in (getattr(route, "methods", None) or ())
+        for route in routes
+    )
 
 
 class _Backend:
@@ -152,10 +171,11 @@ def service(pytestconfig: pytest.Config) -> Service:
 
 @pytest.fixture(scope="session")
 def database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, service: Service
 ) -> Iterator[servers.Database]:
-    """A new database of each engine, for the whole session."""
+    """A new database of each engine, for the whole session. It has the tables of other services that `access.py` declares."""
     with fresh_database(request.param, tmp_path_factory.mktemp("sqlite"), request.config) as made:
+        migrations.create_shared_tables(service, service.backend(Settings.load(made.environ())))
         yield made
 
 
@@ -190,17 +210,54 @@ def fresh_database(engine: str, folder: Path, config: pytest.Config) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def settings(database: servers.Database) -> Settings:
-    """The settings of the service on `database`."""
-    return Settings.load({**database.environ(), "DB_POOL_SIZE": "5", "DB_MAX_RETRIES": "0"})
+def settings(service: Service, database: servers.Database) -> Settings:
+    """The settings of the service on `database`: with its declared accounts, which its own grants create, so that a
+    missing grant fails here. On the server of DB_TEST_URL, whose accounts may be in use, one account does everything."""
+    return _settings_on(service, database)
+
+
+def _settings_on(service: Service, database: servers.Database) -> Settings:
+    own = Settings.load({**database.environ(), "DB_POOL_SIZE": "5", "DB_MAX_RETRIES": "0"})
+    if service.backend(own).accounts is None or servers.is_external(database):
+        return own
+    admin = servers.find(database.engine).admin
+    declared = accounts.declared(service, service.backend(own))
+    runtime, migrate = declared.runtime, declared.migrate
+
+    def password(account: str) -> str:  # all workers share the server, and the accounts of all its databases
+        return hashlib.sha256(f"{admin.password} {account}".encode()).hexdigest()
+
+    environ = {
+        **database.environ(),
+        "DB_POOL_SIZE": "5",
+        "DB_MAX_RETRIES": "0",
+        "DB_USER": runtime,
+        "DB_PASS": password(runtime),
+        "DB_SINGLE_ACCOUNT": "false",
+        "ADMIN_DB_USER": admin.user,
+        "ADMIN_DB_PASS": admin.password,
+        "REPLICAS": "20",
+    }
+    if migrate:
+        environ |= {"MIGRATE_DB_USER": migrate, "MIGRATE_DB_PASS": password(migrate)}
+    settings = Settings.load(environ)
+    accounts.apply(service, service.backend(settings), service.backend)
+    return settings
 
 
 @pytest.fixture(scope="session")
 def migrated(service: Service, settings: Settings) -> Settings:
     """The settings, after the service's migrations have run."""
     if migrations.head(service) is not None:
-        migrations.upgrade(service, service.backend(settings))
+        backend = service.backend(settings.for_migration())
+        migrations.upgrade(service, backend)
+        _grant_own_tables(service, backend)
     return settings
+
+
+def _grant_own_tables(service: Service, backend: Backend) -> None:
+    with closing(backend.connect()) as connection:
+        accounts.after_migration(service, backend, connection)
 
 
 @pytest.fixture(scope="session")
@@ -211,8 +268,17 @@ async def _started(service: Service, migrated: Settings) -> AsyncIterator[Runnin
 
 
 @pytest.fixture(scope="session")
-def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None]]:
-    """A function that deletes all rows of the service's tables."""
+def others(service: Service, database: servers.Database) -> Iterator[Others]:
+    """The services that own the tables of `access.py`. The tables are empty when a test begins that has `running` or `client`."""
+    acting = Others(service.backend(Settings.load(database.environ())))
+    examples.insert_of_others = acting.insert
+    yield acting
+    acting.close()
+
+
+@pytest.fixture(scope="session")
+def _cleaner(service: Service, migrated: Settings, others: Others) -> Iterator[Callable[[], None]]:
+    """A function that deletes all rows of the service's tables, and of those of other services that it uses."""
     backend = service.backend(migrated)
     quote = backend.dialect().identifier_preparer.quote
     statements = []
@@ -226,6 +292,7 @@ def _cleaner(service: Service, migrated: Settings) -> Iterator[Callable[[], None
         def clean() -> None:
             for statement in statements:
                 cursor.execute(statement)
+            others.delete_all([each.__table__ for each in service.shared])
 
         yield clean
 
@@ -252,7 +319,7 @@ async def client(service: Service, running: Running) -> AsyncIterator[httpx.Asyn
 def migrations_are_complete(database: servers.Database) -> None:
     """Assert that the service's migrations upgrade, downgrade and upgrade again, and create exactly what `tables.py` declares."""
     service = the_service(Path.cwd())
-    engine = service.backend(Settings.load(database.environ()))
+    engine = service.backend(_settings_on(service, database).for_migration())
     if migrations.head(service) is None:
         assert not service.tables.tables, (
             "tables.py has tables but no migration creates them: run `make revision`"
@@ -263,3 +330,4 @@ def migrations_are_complete(database: servers.Database) -> None:
     migrations.downgrade(service, engine, "base")
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the second upgrade creates something else"
+    _grant_own_tables(service, engine)

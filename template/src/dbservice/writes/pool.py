@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -66,12 +66,12 @@ class _Job:
 
 
 class WritePool:
-    """Runs units of work, at most `backend.writers` at a time. Routes take it as `writes: Writes`."""
+    """Runs units of work on `tables`, at most `backend.writers` at a time. Routes take it as `writes: Writes`."""
 
-    def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
+    def __init__(self, backend: Backend, tables: Iterable[sa.Table]) -> None:
         self.backend = backend
         self.size = backend.writers
-        self.db = DAL(backend, metadata)
+        self.db = DAL(backend, tables)
         self.in_flight = 0
         self.refused: Counter[str] = Counter()
         """How many units of work got Unavailable or OutcomeUnknown, by reason."""
@@ -112,6 +112,10 @@ class WritePool:
         Raises what the function raises, which includes Conflict and BadValue for what the database refuses; Unavailable
         when nothing was stored because the database does not answer or is too busy; OutcomeUnknown when it may have been
         stored."""
+        if not self.size:
+            raise TypeError(
+                "a service that only reads has no units of work: access.py declares no table to write"
+            )
         if not self._threads:
             raise self._refusal("stopping", "The service is stopping; nothing was stored.")
         if len(self._stuck) >= self.size:

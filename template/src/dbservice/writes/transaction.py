@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, Conflict, ServiceError, Unavailable
+from ..schema import access_of
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ _UNAVAILABLE = {
     ErrorKind.MISSING: "The database cannot be reached; nothing was stored.",
     ErrorKind.DISK_FULL: "The database's disk is full; nothing was stored.",
     ErrorKind.EXHAUSTED: "The database lacks memory or another resource; nothing was stored.",
+    ErrorKind.NO_TABLE: "The database lacks a table that the service needs; nothing was stored.",
     ErrorKind.NO_PRIVILEGE: "The database refuses the service's account; nothing was stored.",
 }
 
@@ -122,12 +124,15 @@ def _problem(
     if kind in _UNAVAILABLE:
         return partial(Unavailable, _UNAVAILABLE[kind], reason=kind.name.lower())
     name = backend.constraint_name(error)
-    if kind is ErrorKind.REQUIRED and table is not None and name and name not in table.columns:
+    if kind is ErrorKind.REQUIRED and table is not None and name not in table.columns:
         logger.error(
-            "the database requires a value for the column %s.%s, which this version of the service does not know: "
-            "run a version that knows it, or give the column a default",
-            table.name,
-            name,
+            "the database requires a value for %s, which %s: %s, or give the column a default",
+            f"the column {table.name}.{name}" if name else f"another column of {table.name}",
+            *(
+                ("access.py does not declare", "declare it")
+                if access_of(table)
+                else ("this version of the service does not know", "run a version that knows it")
+            ),
         )
         return partial(
             Unavailable,
@@ -142,6 +147,8 @@ def _problem(
             return partial(
                 Conflict, f"The referenced row does not exist, or this row is still referenced{where}."
             )
+        case ErrorKind.NOT_ITS_ROW:
+            return partial(BadValue, "the row", "would not be one of those that this service may write")
         case ErrorKind.VALUE | ErrorKind.REQUIRED:
             return partial(BadValue, name or "the column", "does not accept this value")
     return None

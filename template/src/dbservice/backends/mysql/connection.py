@@ -10,9 +10,11 @@ import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CLIENT, ER
 
+from ...accounts.declared import row_view
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
 from ..statements import Lexer
+from .accounts import MySQLAccounts
 from .codec import MySQLCodec
 from .dialect import mariadb_only, mysql_only, read_dialect
 from .driver import Cursor, no_tls_error
@@ -36,6 +38,7 @@ class MySQL(Backend):
     # Galera: a node outside the cluster still answers SELECT 1. A single server names no provider.
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
+    accounts = MySQLAccounts()
     advice = Backend.advice | {
         ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({reason}): wait until it has joined again, or"
         " let DB_HOST name another node"
@@ -54,7 +57,7 @@ class MySQL(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = MySQLMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         s = self.settings
         tls = self._tls()
         socket_timeout = statement_timeout + self.limits.connect if statement_timeout else None
@@ -101,7 +104,10 @@ class MySQL(Backend):
         return options | ({"ssl": tls} if (tls := self._tls()) else {})
 
     def dialect(self) -> sa.Dialect:
-        return read_dialect()
+        return read_dialect(self.row_view)
+
+    def row_view(self, table: str) -> str:
+        return row_view(table, self.application.replace("-", "_"))
 
     async def init_connection(self, raw: Any) -> None:
         if self.settings.db_ssl_mode != "disable":

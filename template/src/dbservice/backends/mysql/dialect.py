@@ -1,11 +1,12 @@
 """The SQLAlchemy dialect for reads on MySQL and MariaDB, and SQL comments that only one of the two executes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql as my
 
-from ..sql import ExactLike
+from ..sql import ExactLike, OnlyRows
 
 
 def mysql_only(sql: str) -> str:
@@ -16,15 +17,16 @@ def mariadb_only(sql: str) -> str:
     return f"/*M!100100 {sql} */"
 
 
-def read_dialect() -> sa.Dialect:
-    """The dialect for compiling reads."""
+def read_dialect(row_view: Callable[[str], str]) -> sa.Dialect:
+    """The dialect for compiling reads. `row_view` names the view of a table of which the service has only some rows."""
     dialect: sa.Dialect = my.dialect(paramstyle="format")
     dialect.statement_compiler = _Compiler
     dialect._backslash_escapes = False  # type: ignore[attr-defined]
+    dialect.row_view = row_view  # type: ignore[attr-defined]
     return dialect
 
 
-class _Compiler(ExactLike, my.base.MySQLCompiler):
+class _Compiler(OnlyRows, ExactLike, my.base.MySQLCompiler):
     # without backslash escapes in the session, MySQL has no escape character in LIKE; MariaDB still has one, which can
     # only be replaced: NUL occurs in no text here
     no_escape = mariadb_only(" ESCAPE x'00'")

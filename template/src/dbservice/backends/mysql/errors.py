@@ -22,6 +22,8 @@ _ERROR_KINDS = {
     ER.TRUNCATED_WRONG_VALUE: ErrorKind.VALUE,
     1690: ErrorKind.VALUE,  # DATA_OUT_OF_RANGE
     1366: ErrorKind.VALUE,  # TRUNCATED_WRONG_VALUE_FOR_FIELD
+    1369: ErrorKind.NOT_ITS_ROW,  # the CHECK OPTION of a view
+    1423: ErrorKind.REQUIRED,  # a column that the view lacks; the error does not say which
     3819: ErrorKind.VALUE,  # CHECK on MySQL
     4025: ErrorKind.VALUE,  # CHECK on MariaDB
     ER.LOCK_DEADLOCK: ErrorKind.DEADLOCK,  # also Galera's certification
@@ -41,7 +43,6 @@ _ERROR_KINDS = {
     ER.COLUMNACCESS_DENIED_ERROR: ErrorKind.NO_PRIVILEGE,
     1227: ErrorKind.NO_PRIVILEGE,  # a global one
     1370: ErrorKind.NO_PRIVILEGE,  # on a procedure
-    1369: ErrorKind.VALUE,  # CHECK OPTION of a view
     1014: ErrorKind.DISK_FULL,
     ER.DISK_FULL: ErrorKind.DISK_FULL,
     ER.RECORD_FILE_FULL: ErrorKind.DISK_FULL,  # "the table is full"

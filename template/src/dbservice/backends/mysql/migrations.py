@@ -3,6 +3,9 @@
 from contextlib import closing
 from typing import Any
 
+import sqlalchemy as sa
+
+from ...schema import access_of
 from ..interface import Lock, Migrations
 from . import resumable as resumable  # registers itself with Alembic
 
@@ -13,6 +16,23 @@ class MySQLMigrations(Migrations):
     def new_lock(self, name: str) -> Lock:
         connection = self.backend.connect(statement_timeout=self.backend.limits.statement)
         return _NamedLock(connection, f"{self.backend.settings.db_name}.{name}"[-64:])
+
+    def create_row_view(self, table: sa.Table) -> list[str]:
+        access = access_of(table)
+        if access is None or not access.values:
+            return []
+        view, columns = (
+            self.backend.row_view(table.name),
+            ", ".join(f"`{each.name}`" for each in table.columns),
+        )
+        types: Any = {each.name: each.type for each in table.columns}
+        rows = " AND ".join(
+            f"`{name}` = {self.backend.codec.literal(types[name], value)}"
+            for name, value in access.values.items()
+        )
+        return [
+            f"CREATE OR REPLACE VIEW `{view}` AS SELECT {columns} FROM `{table.name}` WHERE {rows} WITH CASCADED CHECK OPTION"
+        ]
 
     def cancel(self, connection: Any) -> None:
         with closing(self.backend.connect()) as other, other.cursor() as cursor:

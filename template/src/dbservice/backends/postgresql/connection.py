@@ -17,6 +17,7 @@ from ...types import ColumnType
 from ..interface import Backend, ErrorKind
 from ..sql import quoted, read_url
 from ..statements import Lexer
+from .accounts import PostgreSQLAccounts
 from .codec import PostgreSQLCodec
 from .dialect import read_dialect
 from .errors import ConnectError, classify_error, constraint_name, error_details
@@ -31,6 +32,7 @@ class PostgreSQL(Backend):
     adapter = "dbservice_postgresql:psycopg2"
     pipeline_begin = True
     codec = PostgreSQLCodec()
+    accounts = PostgreSQLAccounts()
     advice = Backend.advice | {
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"
         ' ON DATABASE "{database}" TO "{account}"',
@@ -49,7 +51,7 @@ class PostgreSQL(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = PostgreSQLMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         s = self.settings
         tls: dict[str, Any] = {"sslmode": s.db_ssl_mode}
         if s.db_ssl_mode == "verify-full":

@@ -9,7 +9,7 @@ from sqlalchemy.sql import elements, operators
 from sqlalchemy.sql.compiler import OPERATORS
 
 from ... import types as t
-from ..sql import ExactLike
+from ..sql import ExactLike, OnlyRows
 
 
 def read_dialect() -> sa.Dialect:
@@ -19,7 +19,7 @@ def read_dialect() -> sa.Dialect:
     return dialect
 
 
-class _Compiler(ExactLike, pg.base.PGCompiler):
+class _Compiler(OnlyRows, ExactLike, pg.base.PGCompiler):
     def order_by_clause(self, select: Any, **options: Any) -> str:
         """Sorts NULL before all values, as the other engines do."""
         clauses = [_null_is_least(each) for each in select._order_by_clauses]

@@ -71,8 +71,8 @@ def sqlstate(error: BaseException) -> str:
 
 
 def _by_sqlstate(code: str, error: BaseException) -> ErrorKind:
-    if code == errorcodes.INSUFFICIENT_PRIVILEGE and _source_function(error) == "ExecWithCheckOptions":
-        return ErrorKind.VALUE  # a policy of row-level security refuses this row, and no other
+    if code == errorcodes.INSUFFICIENT_PRIVILEGE and _is_row_security(error):
+        return ErrorKind.NOT_ITS_ROW
     if code in _ERROR_KINDS:
         return _ERROR_KINDS[code]
     if code == errorcodes.PROTOCOL_VIOLATION:
@@ -88,16 +88,16 @@ def _by_sqlstate(code: str, error: BaseException) -> ErrorKind:
     return by_class.get(code[:2], unknown)
 
 
+def _is_row_security(error: BaseException) -> bool:
+    # by the function of the server, since its sentences are in its language
+    return isinstance(error, psycopg2.Error) and error.diag.source_function == "ExecWithCheckOptions"
+
+
 def _severity(error: BaseException) -> str | None:
     """ERROR, FATAL, PANIC: in English whatever language the server speaks. PgBouncer speaks no other."""
     if isinstance(error, psycopg2.Error):
         return error.diag.severity_nonlocalized or error.diag.severity
     return getattr(error, "severity_en", None) or getattr(error, "severity", None)
-
-
-def _source_function(error: BaseException) -> str | None:
-    """The server's function that raised the error: unlike the message, it is the same in every language."""
-    return error.diag.source_function if isinstance(error, psycopg2.Error) else None
 
 
 def error_details(error: BaseException) -> tuple[str, str]:

@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import base as dialect_base
 from sqlalchemy.dialects.sqlite import pysqlite
 
 from ..interface import Backend, ErrorKind
+from ..sql import OnlyRows
 from ..statements import Lexer, check_placeholder_values
 from .codec import SQLiteCodec
 from .errors import classify_error, constraint_name, error_details
@@ -38,7 +40,7 @@ class SQLite(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = SQLiteMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         path = Path(self.settings.db_name)
         if path.is_dir() or not path.parent.is_dir():
             raise sqlite3.OperationalError("unable to open database file")
@@ -70,7 +72,7 @@ class SQLite(Backend):
 
     @property
     def writers(self) -> int:
-        return 1  # SQLite has one writer at a time
+        return 1 if self.writes else 0  # SQLite has one writer at a time
 
     def read_url(self) -> str:
         # quoted twice: once for the file: URI, once for `databases`
@@ -85,7 +87,9 @@ class SQLite(Backend):
         }
 
     def dialect(self) -> sa.Dialect:
-        return pysqlite.dialect(paramstyle="qmark")
+        dialect: sa.Dialect = pysqlite.dialect(paramstyle="qmark")
+        dialect.statement_compiler = _Compiler
+        return dialect
 
     async def init_connection(self, raw: Any) -> None:
         await raw.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
@@ -99,3 +103,7 @@ class SQLite(Backend):
 
     async def terminate(self, raw: Any) -> None:
         await raw.interrupt()
+
+
+class _Compiler(OnlyRows, dialect_base.SQLiteCompiler):
+    """SQLAlchemy's compiler for reads."""

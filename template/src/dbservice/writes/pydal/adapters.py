@@ -137,7 +137,12 @@ class AdapterMixin:
 
     def _update(self, table: Any, query: Any, fields: Any) -> str:
         fields = [(f, self._computed(table, f, v) if isinstance(v, Expression) else v) for f, v in fields]
-        sql: str = super()._update(table, query, fields)  # type: ignore[misc]
+        sql: str = super()._update(table, table.of_service(query), fields)  # type: ignore[misc]
+        return sql
+
+    def _delete(self, table: Any, query: Any) -> str:
+        table.check_write()
+        sql: str = super()._delete(table, table.of_service(query))  # type: ignore[misc]
         return sql
 
     def _computed(self, table: Any, field: Any, value: Any) -> Any:

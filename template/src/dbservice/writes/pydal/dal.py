@@ -5,7 +5,7 @@ import datetime as dt
 import keyword
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, LiteralString
 
 import pydal
@@ -16,7 +16,7 @@ from pydal.objects import Expression, Field, Query, Row, Table
 from ...backends.interface import Backend, ErrorKind
 from ...errors import BadValue, OutcomeUnknown
 from ...redaction import remember_statement
-from ...schema import default_of, has_default, is_managed
+from ...schema import access_of, default_of, has_default, is_managed
 from ...types import Id
 from ..health import WriteHealth
 from ..lane import Lane
@@ -45,10 +45,10 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         "update_record": StrictRecordUpdater,
     }
 
-    def __new__(cls, backend: Backend, metadata: sa.MetaData) -> "DAL":
+    def __new__(cls, backend: Backend, tables: Iterable[sa.Table]) -> "DAL":
         return object.__new__(cls)  # PyDAL keeps every DAL alive in its thread
 
-    def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
+    def __init__(self, backend: Backend, tables: Iterable[sa.Table]) -> None:
         self._backend, self._transaction = backend, Transaction()
         self.health, self.lane = WriteHealth(backend), Lane()
         self._db_uid = f"dbservice-{next(serial_numbers)}"
@@ -57,7 +57,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         super().__init__(
             f"{backend.adapter}://", migrate=False, migrate_enabled=False, attempts=1, pool_size=0
         )
-        for table in metadata.sorted_tables:
+        for table in tables:
             self._define(table)
 
     def _define(self, table: sa.Table) -> None:
@@ -70,14 +70,16 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         # without an id that the database generates, PyDAL needs to be told the key
         identity = any(isinstance(column.type, Id) for column in table.columns)
         keyed = {} if identity else {"primarykey": [names[each.name] for each in table.primary_key.columns]}
+        access = access_of(table)
+        row_view = self._backend.row_view(table.name) if access is not None and access.values else ""
         defined: ServiceTable = super().define_table(  # pyright: ignore[reportAssignmentType]
             name if _NAMES.match(name) else f"t_{name}",
             *fields,
-            rname=quote(table.name),
+            rname=quote(row_view or table.name),
             table_class=ServiceTable,
             **keyed,
         )
-        defined._bind(table, names)
+        defined._bind(table, names, only_rows=not row_view)
         self._adapter.dialect.column_names |= {field._rname for field in fields}
         self._service_tables[table.name] = defined
 
@@ -103,7 +105,15 @@ class DAL(pydal.DAL):  # type: ignore[misc]
 
     def __getitem__(self, key: Any) -> Any:
         key = getattr(key, "__table__", key)  # of a table class
-        return self._service_tables[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
+        if not isinstance(key, sa.Table):
+            return super().__getitem__(key)
+        found = self._service_tables.get(key.name)
+        if found is None or found._source is not key:
+            raise TypeError(
+                f"the service declares no table {key.name}: its own ones belong into tables.py, those of other services into"
+                " access.py"
+            )
+        return found
 
     def where(self, query: Any = None, ignore_common_filters: Any = None) -> Any:
         if query is not None and not isinstance(query, Query | Expression | Table):

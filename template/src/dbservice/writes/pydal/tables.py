@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydal.objects import Expression, Field, Table
 
 from ...errors import BadValue
-from ...schema import default_of, has_default, is_managed
+from ...schema import access_of, default_of, has_default, is_managed, only_value
 from ...types import Id
 from .fields import Literal, checked
 
@@ -29,6 +29,8 @@ class ServiceTable(Table):  # type: ignore[misc]
         here. Raises BadValue and Conflict; TypeError for an unknown column."""
         if not values.keys() <= self._written.keys():
             self._refuse_unknown(values.keys() - self._written.keys())
+        if self._access is not None:
+            self.check_write(values)
         now = dt.datetime.now(dt.UTC)
         row: dict[str, Any] = {}
         literals: list[str] = []
@@ -66,6 +68,8 @@ class ServiceTable(Table):  # type: ignore[misc]
         names = self._fields_by_column
         if unknown := values.keys() - names.keys():
             self._refuse_unknown(unknown)
+        if self._access is not None:
+            self.check_write(values)
         for name, value in values.items():
             if value is None and not self._source.columns[name].nullable:
                 raise BadValue(name, "must not be null")
@@ -79,6 +83,41 @@ class ServiceTable(Table):  # type: ignore[misc]
     def delete_row(self, key: Any) -> bool:
         """Delete the row, and return whether it existed. `key` is as for `get_row`. Raises Conflict."""
         return bool(self._db(self._has_key(key)).delete())
+
+    def check_write(self, values: Mapping[str, Any] | None = None) -> None:
+        """Raises TypeError if access.py lets the service only read this table, BadValue if one of the `values`, by column
+        name, is not that of the rows which it may write."""
+        if self._access is None:
+            return
+        if not self._access.writes:
+            raise TypeError(
+                f'{self._source.name} belongs to another service, and access.py has access="{self._access.mode}" for it'
+            )
+        for name in self._access.values.keys() & (values or {}).keys():
+            column: Any = self._source.columns[name]
+            value = (values or {})[name]
+            if isinstance(value, Expression):
+                raise TypeError(
+                    f"{name}: its value selects the rows of the service, so it takes no expression"
+                )
+            value = None if value is None else checked(name, column.type, value)
+            if sentence := only_value(column, value):
+                raise BadValue(name, sentence)
+
+    def of_service(self, query: Any) -> Any:
+        """The query, limited to the rows that access.py declares."""
+        return functools.reduce(operator.and_, self._conditions(), query)
+
+    def query_name(self, *args: Any, **kwargs: Any) -> tuple[str]:
+        """PyDAL's hook: the table in FROM."""
+        conditions = self._conditions()
+        if not conditions:
+            name: tuple[str] = super().query_name(*args, **kwargs)
+            return name
+        expand = self._db._adapter.expand
+        columns = ",".join(field._rname for field in self._field_of.values())
+        where = expand(functools.reduce(operator.and_, conditions))
+        return (f"(SELECT {columns} FROM {self.sql_fullref} WHERE {where}) AS {self.sql_shortref}",)
 
     def drop(self, *_: Any, **__: Any) -> None:
         raise TypeError("only migrations change the schema; delete() deletes rows")
@@ -94,7 +133,9 @@ class ServiceTable(Table):  # type: ignore[misc]
         """The PyDAL field of the column `name`."""
         return self._field_of[name]
 
-    def _bind(self, source: sa.Table, names: dict[str, str]) -> None:
+    def _bind(self, source: sa.Table, names: dict[str, str], *, only_rows: bool = True) -> None:
+        self._access = access_of(source)
+        self._rows = self._access.values if self._access and only_rows else {}
         self._source, self._fields_by_column = source, names
         self._field_of = {column: self[field] for column, field in names.items()}
         self._identity = next((each for each in source.columns if isinstance(each.type, Id)), None)
@@ -112,6 +153,10 @@ class ServiceTable(Table):  # type: ignore[misc]
         ]
         self._columns = ",".join(self._field_of[name]._rname for name in self._written)
 
+    def _conditions(self) -> list[Any]:
+        # of this table object: an alias has fields of its own
+        return [self[self._fields_by_column[name]] == value for name, value in self._rows.items()]
+
     def _fields_and_values_for_insert(self, fields: Mapping[str, Any]) -> Any:
         self._refuse_unwritable(fields)
         return super()._fields_and_values_for_insert(fields)
@@ -124,11 +169,17 @@ class ServiceTable(Table):  # type: ignore[misc]
 
     def _refuse_unwritable(self, values: Mapping[str, Any]) -> None:
         self._refuse_unknown(values.keys() - set(self.fields))  # PyDAL silently drops an unknown name
+        if self._access is not None:
+            self.check_write(
+                {c: values[field] for c, field in self._fields_by_column.items() if field in values}
+            )
         if self._identity is not None and self._identity.name in values:
             raise TypeError(f"{self._source.name}: the database generates ids, and they never change")
 
     def _has_key(self, key: Any) -> Any:
         """PyDAL's condition for the row with this primary key."""
+        if not self._key:
+            raise TypeError(f"{self._source.name}: access.py declares no column of its primary key")
         values = {self._key[0]: key} if len(self._key) == 1 else key
         if not isinstance(values, Mapping) or values.keys() != set(self._key):
             raise TypeError(f"{self._source.name}: give its key as a mapping with {', '.join(self._key)}")

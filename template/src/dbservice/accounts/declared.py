@@ -1,0 +1,132 @@
+"""What a service declares of its accounts: everything here follows from `tables.py`, `access.py` and the settings."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from ..schema import SharedTable
+from ..settings import Settings
+from ..types import ColumnType
+
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+"""What the run-time account may do with its own tables."""
+
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True)
+class TableAccess:
+    """The access to a table that another service owns."""
+
+    table: str
+    columns: tuple[str, ...]
+    verbs: tuple[str, ...]
+    """SELECT, and INSERT, UPDATE, DELETE where the access is read-write."""
+    rows: Mapping[str, str]
+    """SQL literals by column: only rows with these values; empty for all rows."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The accounts of one service and what they may do."""
+
+    service: str
+    package: str
+    database: str
+    schema: str
+    runtime: str
+    """`<service>-rw`, or `<service>-ro` for a service that owns nothing and only reads."""
+    migrate: str | None
+    """`<service>-migrate`; None for a service that owns nothing."""
+    own: tuple[str, ...]
+    version_table: str
+    journal: str
+    """Where MySQL and MariaDB keep the statements of an interrupted revision."""
+    shared: tuple[TableAccess, ...]
+    references: tuple[tuple[str, str], ...]
+    """Columns of shared tables, as (table, column), that foreign keys of own tables refer to."""
+    connections: int
+    """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
+    require_tls: bool = False
+    """Whether the accounts may only connect with TLS; PostgreSQL has this in pg_hba.conf."""
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        return (self.runtime, self.migrate) if self.migrate else (self.runtime,)
+
+    @property
+    def migrated(self) -> tuple[str, ...]:
+        """The tables that the migration account owns."""
+        return (*self.own, self.version_table) if self.migrate else ()
+
+
+def row_view(table: str, package: str) -> str:
+    """The view of `table` through which the service `package` sees only its rows, on MySQL and MariaDB; 64 characters at
+    most. A table without `rows` is used itself."""
+    name = f"{table}_of_{package}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9].rstrip('_')}_{digest}"
+
+
+class DeclaringService(Protocol):
+    """What the accounts must know of a service."""
+
+    name: str
+    package: str
+    schema: str
+    version_table: str
+    tables: sa.MetaData
+    shared: Sequence[type[SharedTable]]
+
+
+def declared_of(
+    service: DeclaringService,
+    settings: Settings,
+    literal: Callable[[ColumnType, Any], str],
+    *,
+    require_tls: bool = False,
+) -> Declared:
+    """The accounts of `service`. The pool size and the number of replicas in `settings` count; `literal` writes a value as
+    SQL."""
+    own = tuple(sorted(service.tables.tables))
+    shared = tuple(sorted((_access(each, literal) for each in service.shared), key=lambda each: each.table))
+    writes = bool(own) or any(len(each.verbs) > 1 for each in shared)
+    # besides the pool: the health check, and a connection that cancels a statement
+    connections = 2 * settings.replicas * (settings.db_pool_size + 2)
+    return Declared(
+        service=service.name,
+        package=service.package,
+        database=settings.db_name,
+        schema=service.schema,
+        runtime=f"{service.name}-{'rw' if writes else 'ro'}",
+        migrate=f"{service.name}-migrate" if own else None,
+        own=own,
+        version_table=service.version_table,
+        journal=f"alembic_journal_{service.package}",
+        shared=shared,
+        references=_references(service.tables, [each.table for each in shared]),
+        connections=connections,
+        require_tls=require_tls,
+    )
+
+
+def _references(tables: sa.MetaData, shared: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    keys = (key for table in tables.tables.values() for key in table.foreign_keys)
+    found = {key.target_fullname.rpartition(".")[::2] for key in keys}
+    return tuple(sorted((table, column) for table, column in found if table in shared))
+
+
+def _access(shared: type[SharedTable], literal: Callable[[ColumnType, Any], str]) -> TableAccess:
+    table, access = shared.__table__, shared.__access__
+    rows: dict[str, str] = {}
+    for name, written in access.rows.items():
+        column_type = table.columns[name].type
+        assert isinstance(column_type, ColumnType)
+        rows[name] = literal(column_type, column_type.from_json(written))
+    verbs = VERBS if access.mode == "read-write" else VERBS[:1]
+    return TableAccess(table.name, tuple(each.name for each in table.columns), verbs, rows)

@@ -1,0 +1,295 @@
+"""Accounts on PostgreSQL: roles, grants, row security, and what a server really holds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...accounts.declared import VERBS, Declared, TableAccess
+from ...accounts.facts import Fact
+from ..interface import Accounts
+from ..sql import quoted
+from .privileges import (
+    ALL_ROWS,
+    ATTRIBUTES,
+    SETTINGS,
+    condition_of,
+    held_attributes,
+    held_default_privileges,
+    held_grants,
+    held_memberships,
+    held_ownership,
+    held_policies,
+    identifier,
+    normalized,
+)
+
+
+class PostgreSQLAccounts(Accounts):
+    # --- what is declared
+
+    def script(self, declared: Declared) -> str:
+        lines = [_HEADER.format(declared.service)]
+        for account in declared.accounts:
+            lines += [
+                f"DO $$ BEGIN CREATE ROLE {identifier(account)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+            ]
+        schema = identifier(declared.schema)
+        lines += [
+            f"CREATE SCHEMA IF NOT EXISTS {schema};",
+            "",
+            "BEGIN;",
+            f"REVOKE ALL ON DATABASE {identifier(declared.database)} FROM PUBLIC;",
+            f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;",
+        ]
+        for account in declared.accounts:
+            lines += [
+                f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {identifier(account)};",
+                f"REVOKE ALL ON SCHEMA {schema} FROM {identifier(account)};",
+            ]
+        for fact in self.of_accounts(declared):
+            lines += [f"{each};" for each in fact.statements]
+        for table, facts in self._by_table(declared).items():
+            body = [f"    {each};" for fact in facts for each in fact.statements]
+            lines += [
+                "DO $$ BEGIN",
+                f"  IF to_regclass({quoted(self._qualified(declared, table))}) IS NULL THEN",
+                f"    RAISE NOTICE 'table {table} does not exist yet: run this again when it does';",
+                "  ELSE",
+                *body,
+                "  END IF;",
+                "END $$;",
+            ]
+        return "\n".join([*lines, "COMMIT;"]) + "\n"
+
+    def of_accounts(self, declared: Declared) -> list[Fact]:
+        schema = identifier(declared.schema)
+        facts = []
+        for account in declared.accounts:
+            limit = declared.connections if account == declared.runtime else _MIGRATIONS
+            role = identifier(account)
+            facts += [
+                Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} LOGIN {_NO_ATTRIBUTES}",)),
+                Fact(
+                    account,
+                    f"CONNECTION LIMIT {limit}",
+                    statements=(f"ALTER ROLE {role} CONNECTION LIMIT {limit}",),
+                ),
+                *(
+                    Fact(
+                        account,
+                        f"SET {name} = {value}",
+                        statements=(f"ALTER ROLE {role} SET {name} = {quoted(value)}",),
+                    )
+                    for name, value in SETTINGS.items()
+                ),
+                Fact(
+                    account,
+                    f"CONNECT on database {declared.database}",
+                    statements=(f"GRANT CONNECT ON DATABASE {identifier(declared.database)} TO {role}",),
+                ),
+                Fact(
+                    account,
+                    f"USAGE on schema {declared.schema}",
+                    statements=(f"GRANT USAGE ON SCHEMA {schema} TO {role}",),
+                ),
+            ]
+        if declared.migrate:
+            facts.append(
+                Fact(
+                    declared.migrate,
+                    f"CREATE on schema {declared.schema}",
+                    statements=(f"GRANT CREATE ON SCHEMA {schema} TO {identifier(declared.migrate)}",),
+                )
+            )
+        return facts
+
+    def of_tables(self, declared: Declared, existing: Sequence[str]) -> list[Fact]:
+        by_table = self._by_table(declared)
+        return [fact for table in existing if table in by_table for fact in by_table[table]]
+
+    def after_migration(self, declared: Declared, existing: Sequence[str]) -> list[str]:
+        """What the migration account grants on its own tables: new tables need no visit of the administrator."""
+        facts = self.of_tables(declared, [each for each in existing if each in declared.migrated])
+        return [each for fact in facts if fact.account == declared.runtime for each in fact.statements]
+
+    def _by_table(self, declared: Declared) -> dict[str, list[Fact]]:
+        found: dict[str, list[Fact]] = {}
+        for table in declared.migrated:
+            assert declared.migrate
+            target = self._qualified(declared, table)
+            verbs = VERBS if table in declared.own else ("SELECT",)
+            found[table] = [
+                Fact(
+                    declared.migrate,
+                    f"OWNER of table {table}",
+                    statements=(
+                        f"ALTER TABLE {target} OWNER TO {identifier(declared.migrate)}",
+                        f"GRANT ALL ON {target} TO {identifier(declared.migrate)}",
+                    ),
+                ),
+                *(
+                    Fact(
+                        declared.runtime,
+                        f"{verb} on table {table}",
+                        statements=(f"GRANT {verb} ON {target} TO {identifier(declared.runtime)}",),
+                    )
+                    for verb in verbs
+                ),
+            ]
+        for each in declared.shared:
+            found[each.table] = self._of_shared(declared, each)
+        return found
+
+    def _of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
+        target, role = self._qualified(declared, access.table), identifier(declared.runtime)
+        facts = []
+        for verb in access.verbs:
+            if verb == "DELETE":
+                facts.append(
+                    Fact(
+                        declared.runtime,
+                        f"DELETE on table {access.table}",
+                        statements=(f"GRANT DELETE ON {target} TO {role}",),
+                    )
+                )
+                continue
+            facts += [
+                Fact(
+                    declared.runtime,
+                    f"{verb} on column {access.table}.{column}",
+                    statements=(f"GRANT {verb} ({identifier(column)}) ON {target} TO {role}",),
+                )
+                for column in access.columns
+            ]
+        if access.rows:
+            facts.append(self._of_rows(declared, access))
+        for column in (column for table, column in declared.references if table == access.table):
+            assert declared.migrate
+            facts.append(
+                Fact(
+                    declared.migrate,
+                    f"REFERENCES on column {access.table}.{column}",
+                    statements=(
+                        f"GRANT REFERENCES ({identifier(column)}) ON {target} TO {identifier(declared.migrate)}",
+                    ),
+                )
+            )
+        return facts
+
+    def _of_rows(self, declared: Declared, access: TableAccess) -> Fact:
+        """One restrictive policy for the account, beside one that lets all accounts see all rows: the owner and other
+        services see what they saw, whichever script runs first."""
+        target, policy = self._qualified(declared, access.table), identifier(declared.runtime)
+        condition = condition_of(access)
+        return Fact(
+            declared.runtime,
+            f"only rows of {access.table} where {normalized(condition)}",
+            statements=(
+                f"DROP POLICY IF EXISTS {ALL_ROWS} ON {target}",
+                f"CREATE POLICY {ALL_ROWS} ON {target} USING (true) WITH CHECK (true)",
+                f"DROP POLICY IF EXISTS {policy} ON {target}",
+                f"CREATE POLICY {policy} ON {target} AS RESTRICTIVE TO {policy} USING ({condition}) WITH CHECK ({condition})",
+                f"ALTER TABLE {target} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+            ),
+        )
+
+    def _qualified(self, declared: Declared, table: str) -> str:
+        return f"{identifier(declared.schema)}.{identifier(table)}"
+
+    # --- what a server holds
+
+    def existing_tables(self, cursor: Any, declared: Declared) -> list[str]:
+        cursor.execute(
+            "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relkind IN ('r', 'p')"
+            " ORDER BY relname",
+            [declared.schema],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+    def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
+        cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(declared.accounts)])
+        return [row[0] for row in cursor.fetchall()]
+
+    def create_account(self, account: str) -> list[str]:
+        return [f"CREATE ROLE {identifier(account)}"]
+
+    def create_schema(self, declared: Declared) -> list[str]:
+        return [f"CREATE SCHEMA IF NOT EXISTS {identifier(declared.schema)}"]
+
+    def password_statement(self, connection: Any, account: str, password: str) -> str:
+        # the verifier, and not the password, is what the statement holds: a log or pg_stat_activity may show it
+        from psycopg2.extensions import encrypt_password
+
+        verifier = encrypt_password(password, account, scope=connection, algorithm="scram-sha-256")
+        return f"ALTER ROLE {identifier(account)} PASSWORD {quoted(verifier)}"
+
+    def held(self, cursor: Any, declared: Declared) -> list[Fact]:
+        return [
+            fact
+            for account in declared.accounts
+            for fact in (
+                *held_attributes(cursor, account),
+                *held_memberships(cursor, account),
+                *held_grants(cursor, account, declared.schema),
+                *held_ownership(cursor, account, declared.schema),
+                *held_default_privileges(cursor, account),
+            )
+        ] + held_policies(cursor, declared)
+
+    def excess(self, cursor: Any, declared: Declared) -> str:
+        cursor.execute(
+            """
+            SELECT rolsuper, rolbypassrls, pg_has_role(oid, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER'),
+                has_schema_privilege(%(schema)s, 'CREATE'),
+                ARRAY(SELECT relname::text FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s) AND relname = ANY(%(tables)s)
+                    AND pg_has_role(relowner, 'MEMBER') ORDER BY 1)
+            FROM pg_roles WHERE rolname = current_user
+            """,
+            {"schema": declared.schema, "tables": [*declared.own, declared.version_table]},
+        )
+        superuser, sees_all, owns_database, creates, owned = cursor.fetchone()
+        if superuser:
+            return "it is a superuser"
+        if sees_all:
+            return "it sees past row security (BYPASSRLS)"
+        if owned:
+            return f"it owns {', '.join(owned)}"
+        if owns_database:
+            return "it owns the database"
+        return f"it may create tables in the schema {declared.schema}" if creates else ""
+
+    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+        wanted: list[tuple[str, str, str | None]] = [
+            (verb, table, None) for table in declared.own for verb in VERBS
+        ]
+        wanted += [("SELECT", declared.version_table, None)] if declared.own else []
+        for access in declared.shared:
+            columns = [
+                (verb, column) for verb in access.verbs if verb != "DELETE" for column in access.columns
+            ]
+            wanted += [(verb, access.table, column) for verb, column in columns]
+            wanted += [("DELETE", access.table, None)] if "DELETE" in access.verbs else []
+        if not wanted:
+            return []
+        cursor.execute(
+            """
+            SELECT verb, name, part FROM unnest(%s::text[], %s::text[], %s::text[]) AS w(verb, name, part)
+                JOIN pg_class c ON relname = name AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
+            WHERE NOT CASE WHEN part IS NULL THEN has_table_privilege(%s, c.oid, verb)
+                ELSE has_column_privilege(%s, c.oid, part, verb) END
+            """,
+            [*(list(each) for each in zip(*wanted, strict=True)), declared.schema, account, account],
+        )
+        return [
+            f"{verb} on column {table}.{column}" if column else f"{verb} on table {table}"
+            for verb, table, column in cursor.fetchall()
+        ]
+
+
+_MIGRATIONS = 8
+"""The connection limit of the migration account: two for each `migrate` (one holds the lock), and one that cancels."""
+_NO_ATTRIBUTES = " ".join(f"NO{each}" for each in ATTRIBUTES.values())
+_HEADER = """\
+-- Accounts of the service {0}, as `python -m` prints them by `grants`: do not edit.
+-- Run it as an administrator, any number of times, before or after the tables of this and of other services exist.
+-- It sets no password: `grants --apply` does, or \\password in psql.
+"""

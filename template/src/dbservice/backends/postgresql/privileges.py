@@ -1,0 +1,282 @@
+"""What an account effectively holds on a PostgreSQL server, however it came by it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ...accounts.declared import VERBS, Declared, TableAccess
+from ...accounts.facts import Fact
+
+ALL_ROWS = "all_rows"
+"""The policy under which everybody sees what they saw before row security was switched on."""
+SETTINGS = {
+    "idle_in_transaction_session_timeout": "60s",
+    # the statement of a failed write holds its values, and an ordinary account cannot keep it out of the log
+    "log_min_error_statement": "panic",
+}
+ATTRIBUTES = {
+    "rolsuper": "SUPERUSER",
+    "rolcreatedb": "CREATEDB",
+    "rolcreaterole": "CREATEROLE",
+    "rolreplication": "REPLICATION",
+    "rolbypassrls": "BYPASSRLS",
+    "rolinherit": "INHERIT",
+}
+_SYSTEM = "('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)'"
+
+
+def held_attributes(cursor: Any, account: str) -> Iterator[Fact]:
+    cursor.execute(
+        f"SELECT rolcanlogin, rolconnlimit, {', '.join(ATTRIBUTES)} FROM pg_roles WHERE rolname = %s",
+        [account],
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return
+    role = identifier(account)
+    login, limit, *attributes = row
+    if login:
+        yield Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} NOLOGIN",))
+    yield Fact(account, f"CONNECTION LIMIT {limit}")
+    for has, name in zip(attributes, ATTRIBUTES.values(), strict=True):
+        if has:
+            yield Fact(account, name, statements=(f"ALTER ROLE {role} NO{name}",))
+    cursor.execute(
+        "SELECT coalesce(datname, ''), unnest(setconfig) FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = setrole"
+        " LEFT JOIN pg_database d ON d.oid = setdatabase WHERE rolname = %s",
+        [account],
+    )
+    for database, setting in cursor.fetchall():
+        name, _, value = setting.partition("=")
+        where = f" IN DATABASE {identifier(database)}" if database else ""
+        yield Fact(
+            account,
+            f"SET {name} = {value}",
+            via=f"in database {database}" if database else "",
+            statements=()
+            if not database and name in SETTINGS
+            else (f"ALTER ROLE {role}{where} RESET {name}",),
+        )
+
+
+def held_memberships(cursor: Any, account: str) -> Iterator[Fact]:
+    cursor.execute(
+        "SELECT g.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid"
+        " JOIN pg_roles m ON m.oid = a.member WHERE %s IN (g.rolname, m.rolname)",
+        [account],
+    )
+    for group, member in cursor.fetchall():
+        revoke = (f"REVOKE {identifier(group)} FROM {identifier(member)}",)
+        text = f"member of role {group}" if member == account else f"role {member} is a member of it"
+        yield Fact(account, text, statements=revoke)
+
+
+# every object with an access list: (kind, name as the facts show it, name in SQL, list)
+_OBJECTS = f"""
+    SELECT 'DATABASE' AS kind, 'database ' || datname AS shown, format('%%I', datname) AS target,
+        coalesce(datacl, acldefault('d', datdba)) AS acl, datdba AS owner, datname = current_database() AS here
+    FROM pg_database
+    UNION ALL SELECT 'SCHEMA', 'schema ' || nspname, format('%%I', nspname),
+        coalesce(nspacl, acldefault('n', nspowner)), nspowner, true
+    FROM pg_namespace WHERE nspname NOT IN {_SYSTEM}
+    UNION ALL SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+        CASE relkind WHEN 'S' THEN 'sequence ' WHEN 'v' THEN 'view ' ELSE 'table ' END
+            || CASE WHEN nspname = %(schema)s THEN '' ELSE nspname || '.' END || relname,
+        format('%%I.%%I', nspname, relname), coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)),
+        relowner, true
+    FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND nspname NOT IN {_SYSTEM}
+    UNION ALL SELECT 'COLUMN', 'column ' || CASE WHEN nspname = %(schema)s THEN '' ELSE nspname || '.' END || relname || '.' || attname,
+        format('(%%I) ON %%I.%%I', attname, nspname, relname), attacl, relowner, true
+    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+    WHERE attacl IS NOT NULL AND nspname NOT IN {_SYSTEM}
+    UNION ALL SELECT 'FUNCTION', 'function ' || nspname || '.' || proname, format('%%I.%%I(%%s)', nspname, proname,
+        pg_get_function_identity_arguments(p.oid)), coalesce(proacl, acldefault('f', proowner)), proowner, prosecdef
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname NOT IN {_SYSTEM}
+    UNION ALL SELECT 'TABLESPACE', 'tablespace ' || spcname, format('%%I', spcname),
+        coalesce(spcacl, acldefault('t', spcowner)), spcowner, true
+    FROM pg_tablespace
+    UNION ALL SELECT 'FOREIGN SERVER', 'foreign server ' || srvname, format('%%I', srvname),
+        coalesce(srvacl, acldefault('S', srvowner)), srvowner, true
+    FROM pg_foreign_server
+    UNION ALL SELECT 'PARAMETER', 'parameter ' || parname, parname, paracl, 10, true FROM pg_parameter_acl
+"""
+
+
+def held_grants(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
+    # a role sees what PUBLIC and every role that it is in, directly or not, may do; that of its owner is told as ownership
+    cursor.execute(
+        f"""
+        WITH RECURSIVE roles(oid) AS (
+            SELECT oid FROM pg_roles WHERE rolname = %(account)s
+            UNION SELECT roleid FROM pg_auth_members JOIN roles ON member = roles.oid
+        ), objects AS ({_OBJECTS})
+        SELECT kind, shown, target, privilege_type, is_grantable, coalesce(r.rolname, '')
+        FROM objects, aclexplode(acl) AS a LEFT JOIN pg_roles r ON r.oid = a.grantee
+        WHERE (a.grantee IN (SELECT oid FROM roles) OR (a.grantee = 0 AND here)) AND a.grantee <> owner
+        ORDER BY kind, shown, privilege_type
+        """,
+        {"account": account, "schema": schema},
+    )
+    for kind, shown, target, verb, grantable, grantee in cursor.fetchall():
+        via = "" if grantee == account else f"through role {grantee}" if grantee else "through PUBLIC"
+        receiver = identifier(grantee) if grantee else "PUBLIC"
+        on = f"{verb} {target}" if kind == "COLUMN" else f"{verb} ON {kind} {target}"
+        revoke = f"REVOKE {on} FROM {receiver}"
+        if grantee and grantee != account:  # what the role is for is not ours to take away
+            yield Fact(account, f"{verb} on {shown}", via, advice=f"leave the role {grantee}")
+            continue
+        yield Fact(account, f"{verb} on {shown}", via, (revoke,))
+        if grantable:
+            yield Fact(
+                account,
+                f"GRANT OPTION of {verb} on {shown}",
+                via,
+                (revoke.replace("REVOKE ", "REVOKE GRANT OPTION FOR ", 1),),
+            )
+
+
+def held_ownership(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
+    cursor.execute(
+        f"""
+        SELECT 'database ' || datname, format('DATABASE %%I', datname) FROM pg_database WHERE datdba = %(account)s::regrole
+        UNION ALL SELECT 'schema ' || nspname, format('SCHEMA %%I', nspname) FROM pg_namespace WHERE nspowner = %(account)s::regrole
+        UNION ALL SELECT CASE relkind WHEN 'S' THEN 'sequence ' WHEN 'v' THEN 'view ' ELSE 'table ' END
+                || CASE WHEN nspname = %(schema)s THEN '' ELSE nspname || '.' END || relname,
+            format(CASE relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END || ' %%I.%%I', nspname, relname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE relowner = %(account)s::regrole AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND nspname NOT IN {_SYSTEM}
+            AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = c.oid AND classid = 'pg_class'::regclass AND deptype IN ('i', 'a'))
+        UNION ALL SELECT 'function ' || nspname || '.' || proname,
+            format('FUNCTION %%I.%%I(%%s)', nspname, proname, pg_get_function_identity_arguments(p.oid))
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE proowner = %(account)s::regrole
+        UNION ALL SELECT 'type ' || nspname || '.' || typname, format('TYPE %%I.%%I', nspname, typname)
+        FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
+        WHERE typowner = %(account)s::regrole AND typrelid = 0 AND typelem = 0
+        ORDER BY 1
+        """,
+        {"account": identifier(account), "schema": schema},
+    )
+    lost = _lost_by_owner(cursor, account, schema)
+    for shown, target in cursor.fetchall():
+        if shown in lost:  # where it is declared, its statements give them back
+            text = f"OWNER of {shown}, without {lost[shown]}"
+            yield Fact(account, text, advice=f"ALTER {target} OWNER TO another account")
+            continue
+        yield Fact(
+            account,
+            f"OWNER of {shown}",
+            statements=(f"ALTER {target} OWNER TO CURRENT_USER",),
+        )
+
+
+def _lost_by_owner(cursor: Any, account: str, schema: str) -> dict[str, str]:
+    """The privileges that were revoked from the account on its own tables, by table."""
+    other = cursor.connection.cursor()
+    other.execute(
+        f"""
+        SELECT 'table ' || CASE WHEN nspname = %(schema)s THEN '' ELSE nspname || '.' END || relname, string_agg(verb, ', ' ORDER BY verb)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace, unnest(%(verbs)s::text[]) AS verb
+        WHERE relowner = %(account)s::regrole AND relkind IN ('r', 'p') AND nspname NOT IN {_SYSTEM} AND relacl IS NOT NULL
+            AND NOT EXISTS (SELECT FROM aclexplode(relacl) a WHERE a.grantee = relowner AND privilege_type = verb)
+        GROUP BY 1
+        """,
+        {"account": identifier(account), "schema": schema, "verbs": [*VERBS, "TRUNCATE", "REFERENCES"]},
+    )
+    return dict(other.fetchall())
+
+
+def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:
+    cursor.execute(
+        """
+        SELECT d.rolname, coalesce(nspname, ''), CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES'
+            WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END, privilege_type, coalesce(g.rolname, '')
+        FROM pg_default_acl JOIN pg_roles d ON d.oid = defaclrole LEFT JOIN pg_namespace n ON n.oid = defaclnamespace,
+            aclexplode(defaclacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+        WHERE a.grantee <> defaclrole AND (g.rolname = %s OR (a.grantee = 0 AND defaclobjtype NOT IN ('f', 'T')))
+        """,
+        [account],
+    )
+    for creator, schema, kind, verb, grantee in cursor.fetchall():
+        within = f" IN SCHEMA {identifier(schema)}" if schema else ""
+        receiver = identifier(grantee) if grantee else "PUBLIC"
+        yield Fact(
+            account,
+            f"{verb} on new {kind} of role {creator}" + (f" in schema {schema}" if schema else ""),
+            "" if grantee else "through PUBLIC",
+            (
+                f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(creator)}{within} REVOKE {verb} ON {kind} FROM {receiver}",
+            ),
+        )
+
+
+def held_policies(cursor: Any, declared: Declared) -> list[Fact]:
+    """Row security on the tables that the run-time account uses, as far as it concerns the account."""
+    scoped = {each.table: each for each in declared.shared if each.rows}
+    tables = [*declared.migrated, *(each.table for each in declared.shared)]
+    cursor.execute(
+        """
+        SELECT relname, relrowsecurity, relforcerowsecurity, polname, polpermissive, polcmd::text,
+            ARRAY(SELECT coalesce(rolname, 'PUBLIC') FROM unnest(polroles) AS p(oid) LEFT JOIN pg_roles r ON r.oid = p.oid)::text[],
+            pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace LEFT JOIN pg_policy ON polrelid = c.oid
+        WHERE nspname = %s AND relname = ANY(%s) AND relkind IN ('r', 'p') ORDER BY relname, polname
+        """,
+        [declared.schema, tables],
+    )
+    found: list[Fact] = []
+    right: set[str] = set()
+    enabled: set[str] = set()
+    rows = cursor.fetchall()
+    for table, on, forced, name, permissive, command, roles, using, check in rows:
+        if on and forced:
+            enabled.add(table)
+        if name is None or (
+            name == ALL_ROWS and permissive and roles == ["PUBLIC"] and (using, check) == ("true", "true")
+        ):
+            continue
+        if not {declared.runtime, declared.migrate, "PUBLIC"} & set(roles):
+            continue
+        target = f"{identifier(declared.schema)}.{identifier(table)}"
+        access = scoped.get(table)
+        same = using is not None and check is not None and normalized(using) == normalized(check)
+        if (
+            access
+            and name == declared.runtime
+            and not permissive
+            and command == "*"
+            and roles == [declared.runtime]
+            and same
+            and normalized(using) == normalized(condition_of(access))
+        ):
+            right.add(table)
+            continue
+        found.append(
+            Fact(
+                declared.runtime,
+                f"policy {name} on table {table}: {command} USING ({using}) WITH CHECK ({check}) TO {', '.join(roles)}",
+                statements=(f"DROP POLICY {identifier(name)} ON {target}",),
+            )
+        )
+    with_all_rows = {row[0] for row in rows if row[3] == ALL_ROWS}
+    for table in sorted(right & enabled & with_all_rows):
+        text = f"only rows of {table} where {normalized(condition_of(scoped[table]))}"
+        found.append(Fact(declared.runtime, text))
+    return found
+
+
+def condition_of(access: TableAccess) -> str:
+    return " AND ".join(f"{identifier(column)} = {literal}" for column, literal in access.rows.items())
+
+
+def normalized(expression: str) -> str:
+    """A condition without what PostgreSQL adds to it: casts, parentheses, quotation marks around names."""
+    parts = re.split(r"('(?:[^']|'')*')", expression)
+    for i in range(0, len(parts), 2):
+        bare = re.sub(r"::\s*(?:\"[^\"]+\"|[a-z ]+)(?:\(\d+(?:,\d+)?\))?(?:\[\])?", "", parts[i])
+        parts[i] = " ".join(re.sub(r'[()"]', " ", bare).split())
+    return " ".join(filter(None, parts))
+
+
+def identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
