@@ -4,7 +4,7 @@ that they are told of, and change what differs."""
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from .facts import Differences, Fact, compare
 
 BackendOf = Callable[[Settings], Backend]
 Nodes = Sequence[tuple[str, int]]
-_PASSES = 3
+_PASSES = 5
 """To revoke one privilege may take another with it, which the next pass grants again; the last one finds nothing to do."""
 
 
@@ -140,60 +140,63 @@ class _Node:
 
 
 class _Mending:
-    """Changes what differs, and what it did in `lines`."""
+    """Changes what differs; what it did in `lines`."""
 
     def __init__(self, accounts: Accounts, declared: Declared, nodes: Sequence[_Node]) -> None:
         self.lines: list[str] = []
         self._accounts, self._declared, self._nodes = accounts, declared, nodes
-        self._failed: set[Fact] = set()
+        self._found: list[Differences] = []
+        self._errors: dict[Fact, str] = {}
 
     def mend(self) -> bool:
-        """Grant what is missing and revoke what is undeclared; whether there was any of it."""
+        """Grant what is missing and revoke what is undeclared; whether anything was changed."""
         before = len(self.lines)
-        found = [each.differences(self._accounts, self._declared) for each in self._nodes]
-        # surplus without a statement is a value that what is missing has replaced
+        self._found = found = [each.differences(self._accounts, self._declared) for each in self._nodes]
         for verb, facts in (
             ("granted", [each.missing for each in found]),
             ("revoked", [each.surplus for each in found]),
         ):
             for fact in dict.fromkeys(each for of_node in facts for each in of_node):
                 where = [node for node, of_node in zip(self._nodes, facts, strict=True) if fact in of_node]
-                if fact.statements and fact not in self._failed:
-                    created = verb == "granted" and fact.text == _EXISTS
-                    line = f"created    {fact.account}" if created else f"{verb:<10} {fact}"
-                    self._run(line, fact.statements, where, fact)
+                created = verb == "granted" and fact.text == _EXISTS
+                line = f"created    {fact.account}" if created else f"{verb:<10} {fact}"
+                # surplus without a statement is a value that what is missing has replaced
+                if fact.statements and (error := self._run(line, fact.statements, where)):
+                    self._errors[fact] = error
         return len(self.lines) > before
 
     def report_rest(self) -> None:
-        """Add a line for what no statement can mend."""
-        for node in self._nodes:
-            for fact in node.differences(self._accounts, self._declared).surplus:
-                line = f"NOT DONE   {fact}: {fact.advice}"
-                if fact.advice and line not in self.lines:
+        """Add a line for what could not be mended. (That a statement failed may not matter: another one took the same.)"""
+        for found in self._found:
+            for fact in (*found.missing, *found.surplus):
+                reason = self._errors.get(fact, fact.advice)
+                line = f"NOT DONE   {fact}: {reason}"
+                if reason and line not in self.lines:
                     self.lines.append(line)
 
     def set_password(self, account: str, password: str) -> None:
         """Set a password where it is not accepted."""
-        for _ in range(2):  # a cluster tells its other nodes, unless they have no part in it
-            if where := [each for each in self._nodes if not each.accepts(account, password)]:
-                statement = self._accounts.password_statement(where[0].connection, account, password)
-                self._run(f"set        the password of {account}", [statement], where)
+        for _ in self._nodes[:2]:  # a cluster tells its other nodes, unless they have no part in it
+            where = [each for each in self._nodes if not each.accepts(account, password)]
+            if not where:
+                return
+            statement = self._accounts.password_statement(where[0].connection, account, password)
+            if error := self._run(f"set        the password of {account}", [statement], where):
+                self.lines.append(f"NOT DONE   the password of {account}: {error}")
 
-    def _run(
-        self, line: str, statements: Sequence[str], where: Sequence[_Node], fact: Fact | None = None
-    ) -> None:
-        """Run statements for all nodes, over the first, or for each of some nodes."""
+    def _run(self, line: str, statements: Sequence[str], where: Sequence[_Node]) -> str:
+        """Run statements for all nodes, over the first, or for each of some nodes; why one failed, or an empty string."""
+        error = ""
         common = len(where) == len(self._nodes)
         for node in where[:1] if common else where:
-            text = line if common else f"{line}, on {node.name}"
             try:
-                with self._accounts.only_here(node.cursor) if not common else ExitStack():
+                with nullcontext() if common else self._accounts.only_here(node.cursor):
                     node.execute(statements)
-            except Exception as error:
-                self.lines.append(f"NOT DONE   {text}: {_reason(node.backend, error)}")
-                self._failed |= {fact} if fact else set()
+            except Exception as failed:
+                error = _reason(node.backend, failed)
             else:
-                self.lines.append(text)
+                self.lines.append(line if common else f"{line}, on {node.name}")
+        return error
 
 
 def _passwords(settings: Settings, declared: Declared) -> dict[str, str]:
