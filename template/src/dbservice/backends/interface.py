@@ -230,6 +230,11 @@ class Accounts(ABC):
         """Statements that create what must exist before anything can be granted."""
         return []
 
+    @contextmanager
+    def only_here(self, cursor: Any) -> Iterator[None]:
+        """In the block, what the cursor runs changes the node that it is connected to, and no other of its cluster."""
+        yield
+
     @abstractmethod
     def password_statement(self, connection: Any, account: str, password: str) -> str:
         """The statement that sets a password; no log of the server and no process list shows it."""

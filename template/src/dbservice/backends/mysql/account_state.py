@@ -81,14 +81,15 @@ def held_by_others(cursor: Any, account: str, *, mariadb: bool) -> Iterator[Fact
             yield Fact(account, "a second password, the one before", statements=(discard,))
 
 
-def held_definers(cursor: Any, account: str) -> Iterator[Fact]:
-    """The objects that act with the account's privileges for whoever uses them."""
-    for kind, columns, table in _DEFINED:
+def held_definers(cursor: Any, account: str, database: str) -> Iterator[Fact]:
+    """The objects in the database that act with the account's privileges for whoever uses them."""
+    for kind, columns, table, schema in _DEFINED:
         cursor.execute(
-            f"SELECT {columns} FROM information_schema.{table} WHERE definer = %s", [f"{account}@{HOST}"]
+            f"SELECT {columns} FROM information_schema.{table} WHERE {schema} = %s AND definer = %s",
+            [database, f"{account}@{HOST}"],
         )
-        for schema, thing, kind_of_routine in cursor.fetchall():
-            text = f"DEFINER of {kind or kind_of_routine.lower()} {schema}.{thing}"
+        for thing, kind_of_routine in cursor.fetchall():
+            text = f"DEFINER of {kind or kind_of_routine.lower()} {thing}"
             advice = "who uses that acts with the account's privileges: drop it, or give it another definer"
             yield Fact(account, text, advice=advice)
 
@@ -123,8 +124,8 @@ def held_by_all(cursor: Any, declared: Declared) -> Iterator[Fact]:
 
 
 _DEFINED = (
-    ("view", "table_schema, table_name, ''", "views"),
-    ("", "routine_schema, routine_name, routine_type", "routines"),
-    ("trigger", "trigger_schema, trigger_name, ''", "triggers"),
-    ("event", "event_schema, event_name, ''", "events"),
+    ("view", "table_name, ''", "views", "table_schema"),
+    ("", "routine_name, routine_type", "routines", "routine_schema"),
+    ("trigger", "trigger_name, ''", "triggers", "trigger_schema"),
+    ("event", "event_name, ''", "events", "event_schema"),
 )

@@ -2,7 +2,8 @@
 
 One text serves both servers, and names the few places where they differ in comments that only one of them executes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from ...accounts.declared import VERBS, Declared, TableAccess, row_view
 from ...accounts.facts import Fact
 from ..interface import Accounts
 from ..sql import quoted
-from .held import existing_accounts, held, seen_accounts, without_other_installations
+from .held import existing_accounts, held, is_mariadb, seen_accounts, without_other_installations
 from .names import account_name, name, qualified
 from .own_account import excess, lacks
 from .passwords import NO_PASSWORD, identified
@@ -209,9 +210,20 @@ class MySQLAccounts(Accounts):
     def create_account(self, account: str) -> list[str]:
         return [f"CREATE USER IF NOT EXISTS {account_name(account)} {NO_PASSWORD}"]
 
+    @contextmanager
+    def only_here(self, cursor: Any) -> Iterator[None]:
+        if not is_mariadb(cursor):
+            yield
+            return
+        cursor.execute("SET SESSION wsrep_on = OFF")
+        try:
+            yield
+        finally:
+            cursor.execute("SET SESSION wsrep_on = ON")
+
     def password_statement(self, connection: Any, account: str, password: str) -> str:
-        mariadb = "MariaDB" in connection.get_server_info()
-        return f"ALTER USER {account_name(account)} {identified(password, mariadb=mariadb)}"
+        clause = identified(password, mariadb=is_mariadb(connection.cursor()))
+        return f"ALTER USER {account_name(account)} {clause}"
 
 
 _HEADER = """\

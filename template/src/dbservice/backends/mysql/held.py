@@ -35,7 +35,7 @@ def held(cursor: Any, declared: Declared) -> list[Fact]:
         if everything:
             facts += held_by_others(cursor, account, mariadb=server.mariadb)
         if everything and account != view_account(declared):
-            facts += held_definers(cursor, account)
+            facts += held_definers(cursor, account, declared.database)
     return [*facts, *(held_by_all(cursor, declared) if everything else ())]
 
 
@@ -81,9 +81,13 @@ def seen_accounts(cursor: Any, declared: Declared) -> list[str]:
     return [own] if own in declared.accounts else []
 
 
-def _server(cursor: Any, declared: Declared, *, mandatory_roles: bool = False) -> Server:
+def is_mariadb(cursor: Any) -> bool:
     cursor.execute(f"SELECT {mysql_only('0')} {mariadb_only('1')}")
-    mariadb = bool(cursor.fetchone()[0])
+    return bool(cursor.fetchone()[0])
+
+
+def _server(cursor: Any, declared: Declared, *, mandatory_roles: bool = False) -> Server:
+    mariadb = is_mariadb(cursor)
     return Server(
         mariadb,
         declared.database,

@@ -44,8 +44,9 @@ def held_privileges(server: Server, account: str, *, own: bool = False) -> Itera
     reader = _Reader(server, account)
     yield from reader.read("" if own else account_name(account))
     for role in () if own else server.mandatory_roles:
-        advice = f"remove {role} from the server's mandatory_roles"
-        yield Fact(account, f"member of role {role}", "through mandatory_roles", advice=advice)
+        shown = role.replace("'", "")
+        advice = f"remove {shown} from the server's mandatory_roles"
+        yield Fact(account, f"member of role {shown}", "through mandatory_roles", advice=advice)
         yield from reader.read(role)
     if server.mariadb and not own:
         yield from reader.read("PUBLIC")
@@ -106,7 +107,9 @@ class _Reader:
                 for each in (*_TABLE_VERBS, *(["DELETE HISTORY"] if self._server.mariadb else [])):
                     yield from self._fact(f"{each} on {shown}", f"{each} ON {on}", who)
             else:
-                yield from self._fact(f"{verb} on {shown}", f"{verb} ON {on}", who)
+                # MySQL revokes no dynamic privilege by itself once the GRANT OPTION is gone; of these none is declared
+                what = "ALL PRIVILEGES" if object == "*.*" else verb
+                yield from self._fact(f"{verb} on {shown}", f"{what} ON {on}", who)
         if re.search(r" WITH (?:.* )?GRANT OPTION", rest):
             yield from self._fact(f"GRANT OPTION on {shown}", f"GRANT OPTION ON {on}", who)
 

@@ -225,7 +225,7 @@ class PostgreSQLAccounts(Accounts):
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
         return [
             fact
-            for account in declared.accounts
+            for account in self.existing_accounts(cursor, declared)
             for fact in (
                 *held_attributes(cursor, account),
                 *held_memberships(cursor, account),

@@ -251,17 +251,20 @@ def held_policies(cursor: Any, declared: Declared) -> list[Fact]:
         ):
             right.add(table)
             continue
-        found.append(
-            Fact(
-                declared.runtime,
-                f"policy {name} on table {table}: {command} USING ({using}) WITH CHECK ({check}) TO {', '.join(roles)}",
-                statements=(f"DROP POLICY {identifier(name)} ON {target}",),
-            )
-        )
+        # the statements of the declared one replace it: without any the account would see all rows
+        drop = () if access and name == declared.runtime else (f"DROP POLICY {identifier(name)} ON {target}",)
+        text = f"policy {name} on table {table}: {command} USING ({using}) WITH CHECK ({check}) TO {', '.join(roles)}"
+        found.append(Fact(declared.runtime, text, statements=drop))
     with_all_rows = {row[0] for row in rows if row[3] == ALL_ROWS}
     for table in sorted(right & enabled & with_all_rows):
         text = f"only rows of {table} where {normalized(condition_of(scoped[table]))}"
         found.append(Fact(declared.runtime, text))
+    for table in sorted({row[0] for row in rows if row[1] and row[0] in declared.migrated} - with_all_rows):
+        target = f"{identifier(declared.schema)}.{identifier(table)}"
+        create = f"CREATE POLICY {ALL_ROWS} ON {target} USING (true) WITH CHECK (true)"
+        found.append(
+            Fact(declared.runtime, f"row security hides rows of its own table {table}", statements=(create,))
+        )
     return found
 
 
