@@ -42,6 +42,9 @@ class Declared:
     version_table: str
     journal: str
     """Where MySQL and MariaDB keep the statements of an interrupted revision."""
+    lock_table: str
+    """Where migrations on a Galera cluster keep their lock; on no other server it exists. As the journal, the migration
+    account creates and uses it, and the run-time account may do nothing with it."""
     shared: tuple[TableAccess, ...]
     connections: int
     """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
@@ -87,9 +90,15 @@ def declared_of(
         own=own,
         version_table=service.version_table,
         journal=f"alembic_journal_{service.package}",
+        lock_table=lock_table(service.name),
         shared=shared,
         connections=connections,
     )
+
+
+def lock_table(service: str) -> str:
+    """The name of the table with the migration lock of a service."""
+    return f"alembic_lock_{service.replace('-', '_')}"
 
 
 def _access(shared: type[SharedTable], literal: Callable[[ColumnType, Any], str]) -> TableAccess:
