@@ -15,7 +15,7 @@ from dbservice import migrations
 from dbservice.errors import StartupError
 from dbservice.settings import Settings
 
-from ...cli_service import CliService
+from ...cli_service import CliService, CommandLine
 from ...faults import wait_until
 from ...sample_service import metadata
 from .live_tables import BEFORE, ONE, names
@@ -79,13 +79,13 @@ def test_it_says_how_to_end_the_session_that_holds_the_lock(cli_service: CliServ
         cli_service.upgrade()
 
 
-def test_a_migration_with_nothing_to_do_takes_no_lock(cli_service: CliService) -> None:
+def test_a_migration_with_nothing_to_do_takes_no_lock(cli_service: CliService, run: CommandLine) -> None:
     cli_service.tables(ONE)
     cli_service.revision("first")
     cli_service.upgrade()
     with cli_service.backend.migrations.lock("demo", 1):
         for arguments in ([], ["--to", "head"], ["--to", "0001_first"], ["--to", "0001"]):
-            code, out, err = cli_service.run("migrate", *arguments, MIGRATE_LOCK_TIMEOUT="0")
+            code, out, err = run("migrate", *arguments, MIGRATE_LOCK_TIMEOUT="0")
             assert code == 0 and "is at revision 0001_first" in out, err
     cli_service.migrate_to("base")
     with cli_service.backend.migrations.lock("demo", 1):
