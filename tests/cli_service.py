@@ -22,6 +22,7 @@ from dbservice.service import Running
 from dbservice.settings import VARIABLES, Settings
 from dbservice.testing import servers
 
+from .faults import wait_until
 from .sample_service import client_of, routes
 
 PLATFORM = Path(__file__).parents[1] / "template" / "src"
@@ -150,6 +151,11 @@ class CliService:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @staticmethod
+    def wait_for(revision: Path, process: "subprocess.Popen[str]") -> None:
+        """Wait until the process has come to `wait_for_test()` in a revision."""
+        wait_until(lambda: revision.with_suffix(".reached").exists() or process.poll() is not None)
 
     def run(self, *arguments: str, **environ: str) -> tuple[int, str, str]:
         """Its exit code and what it wrote on standard output and standard error."""

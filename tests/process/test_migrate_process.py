@@ -54,7 +54,7 @@ def test_a_signal_cancels_the_statement_in_the_server(
     code, out, err = end(start_long_migration(cli_service, server), how)
     assert (code, out) == (CODES[how], ""), err
     assert server is None or not executing(server, cli_service.database.name)
-    with cli_service.backend.migrations.lock("migrate demo", 0):
+    with cli_service.backend.migrations.lock("demo", 0):
         pass
     assert not [line for line in err if "Traceback" in line]
     # the signal may come just before the statement: then nothing is cancelled in the server, and nothing has failed
@@ -71,7 +71,7 @@ def test_a_signal_cancels_the_statement_in_the_server(
 
 def test_a_signal_ends_the_wait_for_the_lock(cli_service: CliService) -> None:
     write_revision(cli_service, "0001", None, CREATE.format("first"))
-    with cli_service.backend.migrations.lock("migrate demo", 0):
+    with cli_service.backend.migrations.lock("demo", 0):
         process = cli_service.start("migrate")
         assert process.stderr
         line = process.stderr.readline()

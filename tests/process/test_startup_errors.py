@@ -1,7 +1,6 @@
 """Startup errors: a sentence for each reason, and retries where they can help."""
 
 import asyncio
-import signal
 import socket
 import struct
 import threading
@@ -20,13 +19,12 @@ from dbservice.backends import ErrorKind, backend_for
 from dbservice.errors import StartupError, Unavailable
 from dbservice.settings import Settings
 from dbservice.testing import plugin, servers
-from dbservice.testing.servers import Server
-from dbservice.testing.servers.process import ServerProcess
+from dbservice.testing.servers import Database, Server
 
+from ..bouncer import pgbouncer
 from ..cli_service import CliService
 from ..faults import wait_until
 from ..galera import galera_node, join_cluster, leave_cluster
-from ..programs import needed_program
 from ..sample_service import add_users, client_of, sample_database, started
 from .service_process import environ_of
 
@@ -217,30 +215,17 @@ def test_the_language_of_the_server_does_not_matter(code: str, message: str, wor
 @pytest.fixture(scope="module")
 def bouncer(postgresql: Server) -> Iterator[Settings]:
     """A database behind a PgBouncer that keeps a session of the server for each client."""
-    program = needed_program("pgbouncer", "pgbouncer")
-    process = ServerProcess("pgbouncer", users=("postgres",), end=signal.SIGTERM)
-    try:
-        with sample_database(postgresql) as settings:
-            users, ini, port = process.folder / "users", process.folder / "ini", servers.free_port()
-            users.write_text(f'"{settings.db_user}" "{settings.db_pass.get_secret_value()}"\n')
-            ini.write_text(
-                f"[databases]\n{settings.db_name} = host={settings.db_host} port={settings.db_port}\n"
-                f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-                f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = session\n"
-            )
-            for file in (users, ini):
-                file.chmod(0o644)  # the folder around them is closed to others
-            process.start([program, ini])
-            wait_until(lambda: answers(port))
+    with sample_database(postgresql) as settings:
+        database = Database(
+            "postgresql",
+            settings.db_name,
+            settings.db_host,
+            settings.db_port,
+            settings.db_user,
+            settings.db_pass.get_secret_value(),
+        )
+        with pgbouncer(database, "session") as port:
             yield settings.model_copy(update=dict.fromkeys(("db_port", "db_read_port"), port))
-            process.stop(hard=False)  # its connections end before the database is dropped
-    finally:
-        process.close()
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_a_service_runs_behind_pgbouncer(bouncer: Settings) -> None:

@@ -1,18 +1,21 @@
 """One migration of a service at a time, and no table locked for longer than it must."""
 
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
+import psycopg2
+import pymysql
 import pytest
 
 from dbservice import migrations
 from dbservice.errors import StartupError
 from dbservice.settings import Settings
 
-from ...cli_service import CliService
+from ...cli_service import CliService, CommandLine
 from ...faults import wait_until
 from ...sample_service import metadata
 from .live_tables import BEFORE, ONE, names
@@ -24,7 +27,7 @@ def test_two_migrations_at_once_take_turns(cli_service: CliService, caplog: pyte
     cli_service.revision()
     caplog.clear()
     with ThreadPoolExecutor(2) as both:
-        with cli_service.backend.migrations.lock("migrate demo", 1):
+        with cli_service.backend.migrations.lock("demo", 1):
             done = [both.submit(cli_service.upgrade) for _ in range(2)]
             time.sleep(1.5)
             assert [each.done() for each in done] == [False, False] and names(cli_service) == set()
@@ -43,17 +46,50 @@ def test_two_processes_at_once_both_succeed(cli_service: CliService) -> None:
     assert sum("Running upgrade" in err for _, err in said) == 1
 
 
+def refused(cli_service: CliService, seconds: float) -> str:
+    """What a migration says that waits for the lock in vain."""
+    impatient = Settings.load({**cli_service.environ, "MIGRATE_LOCK_TIMEOUT": str(seconds)})
+    with pytest.raises(StartupError) as caught:
+        migrations.upgrade(cli_service.service, cli_service.service.backend(impatient))
+    return str(caught.value)
+
+
 def test_a_lock_that_is_held_too_long_is_one_sentence(cli_service: CliService) -> None:
     cli_service.tables(ONE)
     cli_service.revision()
-    impatient = Settings.load({**cli_service.environ, "MIGRATE_LOCK_TIMEOUT": "0.5"})
-    with cli_service.backend.migrations.lock("migrate demo", 1), pytest.raises(StartupError) as caught:
-        migrations.upgrade(cli_service.service, cli_service.service.backend(impatient))
-    assert str(caught.value) == (
+    with cli_service.backend.migrations.lock("demo", 1):
+        sentence = refused(cli_service, 0.5)
+    assert sentence.startswith(
         "Another migration of demo has held the lock for 0.5 seconds: wait until it has ended, or set"
         " MIGRATE_LOCK_TIMEOUT to wait longer."
     )
     cli_service.upgrade()
+
+
+@pytest.mark.engines("postgresql", "mariadb", "mysql")  # nobody knows who has locked a file
+def test_it_says_how_to_end_the_session_that_holds_the_lock(cli_service: CliService) -> None:
+    cli_service.tables(ONE)
+    cli_service.revision()
+    with cli_service.backend.migrations.lock("demo", 1) as lock:
+        (statement,) = re.findall(r" If it hangs, end it: (.*)\.$", refused(cli_service, 0))
+        with closing(cli_service.database.connect()) as operator:
+            operator.cursor().execute(statement)
+        with pytest.raises((psycopg2.Error, pymysql.Error)):
+            lock.is_held()
+        cli_service.upgrade()
+
+
+def test_a_migration_with_nothing_to_do_takes_no_lock(cli_service: CliService, run: CommandLine) -> None:
+    cli_service.tables(ONE)
+    cli_service.revision("first")
+    cli_service.upgrade()
+    with cli_service.backend.migrations.lock("demo", 1):
+        for arguments in ([], ["--to", "head"], ["--to", "0001_first"], ["--to", "0001"]):
+            code, out, err = run("migrate", *arguments, MIGRATE_LOCK_TIMEOUT="0")
+            assert code == 0 and "is at revision 0001_first" in out, err
+    cli_service.migrate_to("base")
+    with cli_service.backend.migrations.lock("demo", 1):
+        cli_service.migrate_to("base")
 
 
 @pytest.mark.engines("postgresql", "mariadb", "mysql")  # a file is one service's
@@ -61,7 +97,7 @@ def test_another_service_does_not_wait(cli_service: CliService) -> None:
     cli_service.tables(ONE)
     cli_service.revision()
     impatient = Settings.load({**cli_service.environ, "MIGRATE_LOCK_TIMEOUT": "0"})
-    with cli_service.backend.migrations.lock("migrate other", 1):
+    with cli_service.backend.migrations.lock("other", 1):
         migrations.upgrade(cli_service.service, cli_service.service.backend(impatient))
 
 

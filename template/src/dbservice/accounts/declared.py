@@ -45,6 +45,9 @@ class Declared:
     version_table: str
     journal: str
     """Where MySQL and MariaDB keep the statements of an interrupted revision."""
+    lock_table: str
+    """Where migrations on a Galera cluster keep their lock; on no other server it exists. As the journal, the migration
+    account creates and uses it, and the run-time account may do nothing with it."""
     shared: tuple[TableAccess, ...]
     references: tuple[tuple[str, str], ...]
     """Columns of shared tables, as (table, column), that foreign keys of own tables refer to."""
@@ -108,6 +111,7 @@ def declared_of(
         own=own,
         version_table=service.version_table,
         journal=f"alembic_journal_{service.package}",
+        lock_table=lock_table(service.name),
         shared=shared,
         references=_references(service.tables, [each.table for each in shared]),
         connections=connections,
@@ -119,6 +123,11 @@ def _references(tables: sa.MetaData, shared: Sequence[str]) -> tuple[tuple[str, 
     keys = (key for table in tables.tables.values() for key in table.foreign_keys)
     found = {key.target_fullname.rpartition(".")[::2] for key in keys}
     return tuple(sorted((table, column) for table, column in found if table in shared))
+
+
+def lock_table(service: str) -> str:
+    """The name of the table with the migration lock of a service."""
+    return f"alembic_lock_{service.replace('-', '_')}"
 
 
 def _access(shared: type[SharedTable], literal: Callable[[ColumnType, Any], str]) -> TableAccess:

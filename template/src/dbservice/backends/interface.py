@@ -116,6 +116,10 @@ class Lock(ABC):
     def is_held(self) -> bool:
         """Whether this session still holds the lock. Raises the driver's exceptions when its connection is lost."""
 
+    def how_to_end_holder(self) -> str:
+        """How an operator ends the session that holds the lock, for example `KILL 42`; empty if nobody can say."""
+        return ""
+
     @abstractmethod
     def close(self) -> None:
         """Release the lock and end the session."""
@@ -149,19 +153,20 @@ class Migrations(ABC):
         return []
 
     @abstractmethod
-    def new_lock(self, name: str) -> Lock:
-        """The lock `name`, not acquired yet."""
+    def new_lock(self, service: str) -> Lock:
+        """The migration lock of a service, not acquired yet."""
 
     @contextmanager
     def lock(
-        self, name: str, timeout: float, *, sleep: Callable[[float], None] = time.sleep
+        self, service: str, timeout: float, *, sleep: Callable[[float], None] = time.sleep
     ) -> Iterator[Lock]:
-        """Hold the lock `name`. Raises TimeoutError after `timeout` seconds; between two attempts it calls `sleep`."""
-        with closing(self.new_lock(name)) as lock:
+        """Hold the migration lock of a service. Raises TimeoutError after `timeout` seconds, with the text of
+        `how_to_end_holder`; between two attempts it calls `sleep`."""
+        with closing(self.new_lock(service)) as lock:
             deadline = time.monotonic() + timeout
             while not lock.acquire():
                 if time.monotonic() > deadline:
-                    raise TimeoutError
+                    raise TimeoutError(lock.how_to_end_holder())
                 sleep(0.1)
             yield lock
 

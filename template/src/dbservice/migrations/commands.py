@@ -15,9 +15,9 @@ from ..settings import Settings
 from . import autogenerate, render, review
 from .cancellation import CancelToken
 from .environment import Owner, connected, script_directory, startup_errors
-from .runner import migration
+from .runner import has_journal, migration
 from .shared import create_shared_tables
-from .status import checked_current
+from .status import checked_current, head
 
 logger = logging.getLogger("alembic.runtime.migration")
 
@@ -28,11 +28,8 @@ def upgrade(
     """Upgrade the database to `revision`, an id or its beginning, under the migration lock. A database that is at a later
     revision stays as it is. Raises StartupError."""
     target = _resolve(service, revision)
-    with connected(service, backend) as connection:
-        if (
-            checked_current(service, connection) == target
-        ):  # nothing to do: no lock, so that replicas start side by side
-            return
+    if _is_at(service, backend, target):
+        return
     with migration(service, backend, token) as running:
         backend.migrations.create_schema(running.connection)
         checked_current(service, running.connection)
@@ -41,9 +38,11 @@ def upgrade(
 
 def downgrade(service: Owner, backend: Backend, revision: str, *, token: CancelToken | None = None) -> None:
     """Downgrade the database to an earlier `revision`, or to "base", before the first one. Raises StartupError."""
+    target = _resolve(service, revision)
+    if _is_at(service, backend, target):
+        return
     with migration(service, backend, token) as running:
         checked_current(service, running.connection)
-        target = _resolve(service, revision)
         running.run(lambda config: command.downgrade(config, target))
 
 
@@ -105,9 +104,17 @@ def revision(service: Owner, message: str) -> Path | None:
     return path
 
 
+def _is_at(service: Owner, backend: Backend, target: str) -> bool:
+    """Whether the database is at the revision `target` and no migration is running or interrupted: then there is nothing to
+    do, and no lock to take, so that replicas start side by side. Raises StartupError."""
+    wanted = {"base": None, "head": head(service)}.get(target, target)
+    with connected(service, backend) as connection:
+        return checked_current(service, connection) == wanted and not has_journal(service, connection)
+
+
 def _resolve(service: Owner, revision: str) -> str:
     """The full id of a revision, "base" or "head". Raises StartupError."""
-    if revision in ("base", "head", "heads"):
+    if revision in ("base", "head"):
         return revision
     with startup_errors(service):
         found = script_directory(service).get_revision(revision) if revision else None

@@ -5,14 +5,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from ..backends.interface import Backend, Lock
+from ..backends.interface import Backend, ErrorKind, Lock
 from ..errors import StartupError
 from .cancellation import CancelToken
 
 logger = logging.getLogger(__name__)
 
-CHECK_INTERVAL = 5.0
-"""Seconds between two checks during a long statement. They also keep the lock's connection in use, which a proxy may close."""
+CHECK_INTERVAL = 3.0
+"""Seconds between two checks during a long statement. They also keep the lock's connection in use, which a proxy may close,
+and renew the lock on a Galera cluster."""
 
 
 class MigrationLock:
@@ -29,8 +30,8 @@ class MigrationLock:
         with self._mutex:
             if not self.lost and not self._is_held():
                 self.lost = (
-                    f"The migration lock of {self._service_name} was lost, because its connection ended or its file was"
-                    " removed: another migration may have started. Run the migration again."
+                    f"The migration lock of {self._service_name} was lost, because its connection ended, its file was"
+                    " removed or another migration took it over. Run the migration again."
                 )
         if self.lost:
             raise StartupError(self.lost)
@@ -77,14 +78,21 @@ def acquire_lock(service_name: str, backend: Backend, token: CancelToken) -> Ite
 
     with ExitStack() as stack:
         try:
-            acquired = stack.enter_context(
-                backend.migrations.lock(f"migrate {service_name}", timeout, sleep=wait)
-            )
-        except TimeoutError:
+            acquired = stack.enter_context(backend.migrations.lock(service_name, timeout, sleep=wait))
+        except TimeoutError as error:
+            hint = f" If it hangs, end it: {error}." if str(error) else ""
             raise StartupError(
                 f"Another migration of {service_name} has held the lock for {timeout:g} seconds: wait until it has ended, or"
-                " set MIGRATE_LOCK_TIMEOUT to wait longer."
+                f" set MIGRATE_LOCK_TIMEOUT to wait longer.{hint}"
             ) from None
+        except StartupError:
+            raise
+        except Exception as error:
+            if backend.classify_error(error) is ErrorKind.OTHER and not backend.error_details(error)[0]:
+                raise  # a programming error
+            raise StartupError(
+                f"Cannot acquire the migration lock of {service_name}: {backend.explain(error)}"
+            ) from error
         lock = MigrationLock(acquired, service_name)
         with lock.checked_regularly(token):
             yield lock

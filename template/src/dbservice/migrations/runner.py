@@ -113,11 +113,23 @@ def migration(service: Owner, backend: Backend, token: CancelToken | None) -> It
         token.migration_ends()
 
 
+def has_journal(service: Owner, connection: sa.Connection) -> bool:
+    """Whether a journal of a running or interrupted revision exists."""
+    impl = _alembic(service, connection)
+    found = hasattr(impl, "journal_table") and sa.inspect(connection).has_table(impl.journal_table)
+    connection.rollback()
+    return found
+
+
 def interrupted_journal(service: Owner, connection: sa.Connection) -> str:
     """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
-    options = {"version_table": service.version_table}
-    impl: Any = MigrationContext.configure(connection, opts=options).impl
+    impl = _alembic(service, connection)
     try:
         return str(impl.journal_table) if hasattr(impl, "is_interrupted") and impl.is_interrupted() else ""
     except exc.DBAPIError:  # the connection is lost
         return ""
+
+
+def _alembic(service: Owner, connection: sa.Connection) -> Any:
+    options = {"version_table": service.version_table}
+    return MigrationContext.configure(connection, opts=options).impl

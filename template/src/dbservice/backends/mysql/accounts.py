@@ -119,9 +119,10 @@ class MySQLAccounts(Accounts):
             return []
         found = []
         # the version table first: who holds that is known as this service, in each database that has one
-        for table in (declared.version_table, *declared.own, declared.journal):
+        internal = (declared.journal, declared.lock_table)
+        for table in (declared.version_table, *declared.own, *internal):
             found.append(_Grant(declared.migrate, "table", table, _MIGRATION_VERBS))
-            if table != declared.journal:
+            if table not in internal:
                 verbs = VERBS if table in declared.own else VERBS[:1]
                 found.append(_Grant(declared.runtime, "table", table, verbs))
         return found

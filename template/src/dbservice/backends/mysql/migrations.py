@@ -1,21 +1,37 @@
-"""Migrations on MySQL and MariaDB: a lock by GET_LOCK."""
+"""Migrations on MySQL and MariaDB: a lock by GET_LOCK, or by a row on a Galera cluster."""
 
 from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
+from ...accounts.declared import lock_table
 from ...schema import access_of
 from ..interface import Lock, Migrations
 from . import resumable as resumable  # registers itself with Alembic
+from .galera import RowLock, catch_up, is_galera
 
 
 class MySQLMigrations(Migrations):
     drivername = "mysql+pymysql"
 
-    def new_lock(self, name: str) -> Lock:
+    def engine(self) -> sa.Engine:
+        engine = super().engine()
+        event.listen(engine, "connect", self._catch_up)
+        return engine
+
+    def new_lock(self, service: str) -> Lock:
+        connection = self.backend.connect()
+        try:
+            if is_galera(connection):
+                return RowLock(connection, lock_table(service))
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
         connection = self.backend.connect(statement_timeout=self.backend.limits.statement)
-        return _NamedLock(connection, f"{self.backend.settings.db_name}.{name}"[-64:])
+        return _NamedLock(connection, f"{self.backend.settings.db_name}.migrate {service}"[-64:])
 
     def create_row_view(self, table: sa.Table) -> list[str]:
         access = access_of(table)
@@ -38,6 +54,10 @@ class MySQLMigrations(Migrations):
         with closing(self.backend.connect()) as other, other.cursor() as cursor:
             cursor.execute(f"KILL QUERY {connection.thread_id()}")
 
+    def _catch_up(self, connection: Any, _: Any) -> None:
+        if is_galera(connection):
+            catch_up(connection, self.backend.settings.migrate_lock_timeout)
+
 
 class _NamedLock(Lock):
     def __init__(self, connection: Any, name: str) -> None:
@@ -45,14 +65,18 @@ class _NamedLock(Lock):
         self._cursor.execute("SET SESSION wait_timeout = 31536000")  # the maximum, a year
 
     def acquire(self) -> bool:
-        return self._answer("SELECT GET_LOCK(%s, 0)")
+        return bool(self._answer("SELECT GET_LOCK(%s, 0)"))
 
     def is_held(self) -> bool:
-        return self._answer("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()")
+        return bool(self._answer("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()"))
+
+    def how_to_end_holder(self) -> str:
+        session = self._answer("SELECT IS_USED_LOCK(%s)")
+        return f"KILL {session}" if session else ""
 
     def close(self) -> None:
         self._connection.close()
 
-    def _answer(self, sql: str) -> bool:
+    def _answer(self, sql: str) -> Any:
         self._cursor.execute(sql, (self._name,))
-        return bool(self._cursor.fetchone()[0])
+        return self._cursor.fetchone()[0]

@@ -27,7 +27,9 @@ _SCHEMA_VERBS = frozenset(
 def excess(cursor: Any, declared: Declared) -> str:
     """Why the account must not serve requests, as the end of a sentence; empty if it may."""
     behind_views = {each.table for each in declared.shared if each.rows}
-    tables = {f"table {each}" for each in (*declared.migrated, declared.journal, *behind_views)}
+    tables = {
+        f"table {each}" for each in (*declared.migrated, declared.journal, declared.lock_table, *behind_views)
+    }
     for verb, thing in _grants(cursor, declared):
         if verb in _SCHEMA_VERBS and (thing in tables or covers(thing, declared.database)):
             return f"it has {verb} on {thing}"

@@ -23,6 +23,7 @@ from .dialect import read_dialect
 from .errors import ConnectError, classify_error, constraint_name, error_details
 from .migrations import PostgreSQLMigrations
 from .secrets import secret_at, send_secrets, text_and_cast
+from .session import identifier, session_settings, set_config
 
 _WORD = r"\x80-\U0010ffff"  # what PostgreSQL takes for letters beside those of ASCII
 
@@ -125,8 +126,7 @@ class PostgreSQL(Backend):
             "log_parameter_max_length": "0",
         }
         return [
-            f"ALTER ROLE {_identifier(account)} SET {name} = {quoted(value)}"
-            for name, value in values.items()
+            f"ALTER ROLE {identifier(account)} SET {name} = {quoted(value)}" for name, value in values.items()
         ]
 
     def read_url(self) -> str:
@@ -166,34 +166,20 @@ class PostgreSQL(Backend):
         if not answer:
             return f"The database has no schema {self.schema} yet: run `make migrate` first."
         if not answer[0][0]:
-            grant = (
-                f"GRANT USAGE ON SCHEMA {_identifier(self.schema)} TO {_identifier(self.settings.db_user)}"
-            )
+            grant = f"GRANT USAGE ON SCHEMA {identifier(self.schema)} TO {identifier(self.settings.db_user)}"
             return f"The account {self.settings.db_user} may not use the schema {self.schema}: {grant}."
         return ""
 
     def _session(self, statement_timeout: float | None, *, read_only: bool = False) -> str:
-        values = {
-            "timezone": "UTC",
-            "search_path": _identifier(self.schema),
-            "standard_conforming_strings": "on",
-            "default_transaction_isolation": "read committed",
-            "extra_float_digits": "1",  # with less, a double is not read as it was written
-        }
-        values["log_parameter_max_length_on_error"] = "0"  # the parameters of a failed statement
+        values = session_settings(self.schema)
         if statement_timeout:
             values["statement_timeout"] = str(int(statement_timeout * 1000))
         if read_only:
             values["default_transaction_read_only"] = "on"
-        calls = (f"set_config('{name}', {quoted(value)}, false)" for name, value in values.items())
-        return f"SELECT {', '.join(calls)}"
+        return set_config(values)
 
     def _tls(self) -> Any:
         s = self.settings
         if s.db_ssl_mode == "verify-full":
             return ssl.create_default_context(cafile=str(s.db_ssl_ca) if s.db_ssl_ca else None)
         return "require" if s.db_ssl_mode == "require" else False
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""Migrations on PostgreSQL: an advisory lock, short lock timeouts."""
+"""Migrations on PostgreSQL: an advisory lock, short lock timeouts. Decision 20."""
 
 import zlib
 from contextlib import closing
@@ -10,9 +10,15 @@ from sqlalchemy import event
 
 from ..interface import ErrorKind, Lock, Migrations
 from . import concurrent_index as concurrent_index  # registers itself with Alembic
+from .session import session_settings, set_config
 
 _LOCKS = 0x64627365
 """The first of the two keys of our advisory locks."""
+
+_HELD = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s"
+
+_LOCK_TIMEOUT = {"lock_timeout": "3s"}
+"""Sessions that need the table queue behind a migration that waits for it."""
 
 
 class PostgreSQLMigrations(Migrations):
@@ -21,6 +27,7 @@ class PostgreSQLMigrations(Migrations):
     def engine(self) -> sa.Engine:
         engine = super().engine()
         event.listen(engine, "connect", _set_lock_timeout)
+        event.listen(engine, "begin", self._set_up_transaction)
         return engine
 
     def create_schema(self, connection: sa.Connection) -> None:
@@ -29,8 +36,8 @@ class PostgreSQLMigrations(Migrations):
             connection.execute(sa.schema.CreateSchema(self.backend.schema))
         connection.commit()
 
-    def new_lock(self, name: str) -> Lock:
-        return _AdvisoryLock(self.backend.connect(statement_timeout=self.backend.limits.statement), name)
+    def new_lock(self, service: str) -> Lock:
+        return _AdvisoryLock(self.backend.connect(), f"migrate {service}", self.backend.limits.statement)
 
     def cancel(self, connection: Any) -> None:
         try:
@@ -42,34 +49,57 @@ class PostgreSQLMigrations(Migrations):
         with closing(other), other.cursor() as cursor:
             cursor.execute("SELECT pg_cancel_backend(%s)", (connection.get_backend_pid(),))
 
+    def _set_up_transaction(self, connection: sa.Connection) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        if driver.autocommit:
+            return
+        with driver.cursor() as cursor:  # PgBouncer may run it in another session than the one before
+            cursor.execute(set_config(session_settings(self.backend.schema) | _LOCK_TIMEOUT, local=True))
+
 
 class _AdvisoryLock(Lock):
-    def __init__(self, connection: Any, name: str) -> None:
+    """An advisory lock of a transaction, which stays open. One of a session would be lost behind a PgBouncer that gives the
+    session to another client after each transaction, or held for ever."""
+
+    def __init__(self, connection: Any, name: str, statement_timeout: float) -> None:
         self._connection, self._cursor = connection, connection.cursor()
         self._key = zlib.crc32(name.encode()) - 2**31
-        self._cursor.execute("SET idle_session_timeout = 0")
+        self._begin = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {int(statement_timeout * 1000)};"
+            " SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN"
+            " ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout');"
+        )
 
     def acquire(self) -> bool:
         # not the blocking form, which deadlocks with CREATE INDEX CONCURRENTLY
-        return self._answer("SELECT pg_try_advisory_lock(%s, %s)", _LOCKS, self._key)
+        if self._answer(f"{self._begin} SELECT pg_try_advisory_xact_lock(%s, %s)", _LOCKS, self._key):
+            return True
+        self._cursor.execute("ROLLBACK")
+        return False
 
     def is_held(self) -> bool:
-        return self._answer(
-            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted"
-            " AND classid = %s AND objid = %s)",
-            *(_LOCKS, self._key % 2**32),  # pg_locks shows them unsigned
+        return bool(self._answer(f"SELECT EXISTS ({_HELD} AND pid = pg_backend_pid())", *self._where))
+
+    def how_to_end_holder(self) -> str:
+        pid = self._answer(
+            f"SELECT ({_HELD} AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
+            *self._where,
         )
+        return f"SELECT pg_terminate_backend({pid})" if pid else ""
 
     def close(self) -> None:
         self._connection.close()
 
-    def _answer(self, sql: str, *values: int) -> bool:
+    @property
+    def _where(self) -> tuple[int, int]:
+        return _LOCKS, self._key % 2**32  # pg_locks shows them unsigned
+
+    def _answer(self, sql: str, *values: int) -> Any:
         self._cursor.execute(sql, values)
-        return bool(self._cursor.fetchone()[0])
+        return self._cursor.fetchone()[0]
 
 
 def _set_lock_timeout(connection: Any, _: Any) -> None:
-    # sessions that need the table queue behind a migration that waits for it
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '3s'")
+        cursor.execute(set_config(_LOCK_TIMEOUT))
     connection.commit()

@@ -29,7 +29,7 @@ class SQLiteMigrations(Migrations):
         event.listen(engine, "handle_error", explain_conversion_error)
         return engine
 
-    def new_lock(self, name: str) -> Lock:
+    def new_lock(self, service: str) -> Lock:
         return _FileLock(Path(f"{self.backend.settings.db_name}.lock"))
 
     def cancel(self, connection: Any) -> None:
