@@ -25,3 +25,7 @@ class Limits:
     """Maximum size of a request body in bytes; beyond it, 413."""
     receive: float = 20.0
     """Timeout for receiving a request body; then 408."""
+    cache: float = 0.5
+    """Timeout of a command to the cache; then a value counts as absent."""
+    cache_pause: float = 1.0
+    """Time in which the cache is not asked after it failed to answer; values count as absent meanwhile."""

@@ -19,7 +19,7 @@ from .columns import (
 )
 from .declaring import RESERVED_ATTRIBUTES
 from .naming import NAMING_CONVENTION, constraint_name
-from .rows import ColumnSchema, Page, Row
+from .rows import ColumnSchema, Page, Row, decode_column
 from .tables import (
     MANAGED_COLUMNS,
     Access,
@@ -59,6 +59,7 @@ __all__ = [
     "UniqueConstraint",
     "UnsetType",
     "constraint_name",
+    "decode_column",
     "default_of",
     "has_default",
     "is_managed",

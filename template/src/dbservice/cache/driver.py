@@ -1,0 +1,56 @@
+"""redis-py, which is installed only with services that have a cache: nothing else imports this module or `redis`."""
+
+import socket
+from typing import Any
+
+import redis
+from redis import asyncio as redis_async
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+from ..settings import Settings
+
+ERRORS = (redis.RedisError, OSError)
+_CONNECTIONS = 10
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds and attempts after which a subscription to a server that is gone without a word ends."""
+
+
+def clients(settings: Settings, timeout: float) -> tuple[Any, Any]:
+    """The client for commands, and that for subscriptions, each of which holds a connection."""
+    options = _options(settings, settings.cache_user, settings.cache_pass.get_secret_value())
+    # `CacheConnection` has one time limit for all of a command; a second try would exceed it, and count twice
+    options |= {"retry": Retry(NoBackoff(), 0), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    secured = options.pop("ssl", False)
+    kind = redis_async.SSLConnection if secured else redis_async.Connection
+    pool = redis_async.BlockingConnectionPool(_CONNECTIONS, timeout, connection_class=kind, **options)
+    names = {name: value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
+    keepalive = {getattr(socket, name): value for name, value in names.items()}
+    subscriptions = redis_async.ConnectionPool(
+        connection_class=kind, socket_keepalive=True, socket_keepalive_options=keepalive, **options
+    )
+    return redis_async.Redis(connection_pool=pool), redis_async.Redis(connection_pool=subscriptions)
+
+
+def administrator(settings: Settings, timeout: float) -> Any:
+    """A blocking client with the account of ADMIN_CACHE_USER."""
+    account = settings.admin_cache_user, settings.admin_cache_pass.get_secret_value()
+    limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    return redis.Redis(**_options(settings, *account), **limits)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server did answer, and refused a command."""
+    return isinstance(error, redis.ResponseError)
+
+
+def _options(settings: Settings, user: str, password: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"host": settings.cache_host, "port": settings.cache_port}
+    options |= {"username": user or None, "password": password or None}
+    options |= {"protocol": 2, "driver_info": None}  # no command that the account may lack
+    if settings.cache_ssl_mode != "disable":
+        verify = settings.cache_ssl_mode == "verify-full"
+        options |= {"ssl": True, "ssl_cert_reqs": "required" if verify else "none", "ssl_check_hostname": verify}
+        options["ssl_ca_certs"] = str(settings.cache_ssl_ca) if settings.cache_ssl_ca else None
+    return options
