@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -90,10 +91,20 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _settings(*, migrating: bool = False) -> Settings:
+def _settings() -> Settings:
     settings = Settings.load()
     logs.configure(settings)
-    return settings.for_migration() if migrating else settings
+    return settings
+
+
+def _migration_settings() -> Settings:
+    # a migration knows one account, and the running service the other one
+    given = (
+        {"DB_USER": "-", "DB_PASS": "-", **os.environ} if os.environ.get("MIGRATE_DB_USER") else os.environ
+    )
+    settings = Settings.load(given)
+    logs.configure(settings)
+    return settings.for_migration()
 
 
 def _serve(service: "Service", options: Any) -> int:
@@ -158,13 +169,14 @@ class _Server(uvicorn.Server):
 
 
 def _migrate(service: "Service", options: Any) -> int:
-    backend = service.backend(_settings(migrating=True))
+    backend = service.backend(_migration_settings())
     return migrations.run_cancellable(lambda token: _run_migration(service, backend, options.to, token))
 
 
 def _run_migration(
     service: "Service", backend: Backend, revision: str | None, token: migrations.CancelToken
 ) -> int:
+    accounts.check_migration(service, backend)
     startup.wait_for_database(backend)
     if migrations.head(service) is None:
         if service.tables.tables:
@@ -177,10 +189,18 @@ def _run_migration(
         migrations.downgrade(service, backend, revision, token=token)
     else:
         migrations.upgrade(service, backend, revision or "head", token=token)
+    _grant_own_tables(service, backend, token)
     current = migrations.current(service, backend)
     where = f"is at revision {current}" if current else f"has no tables of {service.name} any more"
     print(f"{backend.settings.target} {where}.")
     return 0
+
+
+def _grant_own_tables(service: "Service", backend: Backend, token: migrations.CancelToken) -> None:
+    with closing(backend.connect()) as connection:
+        if accounts.lacks_after_migration(service, backend, connection):
+            with migrations.acquire_lock(service.name, backend, token):
+                accounts.after_migration(service, backend, connection)
 
 
 def _revision(service: "Service", options: Any) -> int:
@@ -228,7 +248,7 @@ def _verify_access(service: "Service", options: Any) -> int:
 
 
 def _check(service: "Service", options: Any) -> int:
-    backend = service.backend(_settings(migrating=True))
+    backend = service.backend(_migration_settings())
     startup.wait_for_database(backend)
     found = migrations.differences(service, backend)
     for difference in found:

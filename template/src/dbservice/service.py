@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
 from . import logs, startup
+from .accounts.commands import check_runtime
 from .backends import Backend, backend_for
 from .http.app import create_app
 from .http.metrics import Metrics
@@ -87,6 +88,7 @@ class Service:
         backend = self.backend(settings)
         await asyncio.to_thread(startup.wait_for_database, backend)
         revision = await asyncio.to_thread(startup.checked_revision, self, backend)
+        await asyncio.to_thread(check_runtime, self, backend)
         running = Running(self, backend, revision)
         await startup.start_reads(running.reads)
         running.writes.start()

@@ -198,9 +198,19 @@ class Settings(BaseSettings):
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
     def for_migration(self) -> Self:
-        """The settings with the account in `migrate_db_user`, if it is set."""
-        if not self.migrate_db_user:
+        """The settings with the account in `migrate_db_user`. Raises SettingsError if it is not set, or not another account
+        than `db_user`; a file has no accounts, and with `db_single_account` there is one."""
+        if self.db_type in FILES or (self.db_single_account and not self.migrate_db_user):
             return self
+        if not self.migrate_db_user:
+            raise SettingsError(
+                "MIGRATE_DB_USER is not set: migrations need an account of their own, which owns the tables; on a server of"
+                " your own DB_SINGLE_ACCOUNT=true lets DB_USER migrate and serve"
+            )
+        if self.migrate_db_user == self.db_user and not self.db_single_account:
+            raise SettingsError(
+                f"MIGRATE_DB_USER is {self.db_user!r}, as DB_USER: migrations need another account than the service"
+            )
         return self.model_copy(update={"db_user": self.migrate_db_user, "db_pass": self.migrate_db_pass})
 
     def for_administration(self) -> Self:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ..backends.interface import Accounts, Backend, ErrorKind
@@ -75,14 +76,59 @@ def verify(service: DeclaringService, backend: Backend, backend_of: BackendOf) -
     return Differences(absent + [each for each in found.missing if each.account in existing], found.surplus)
 
 
-def after_migration(service: DeclaringService, backend: Backend, connection: Any) -> None:
-    """Grant the run-time account what it may do with the service's own tables, as their owner."""
-    if backend.accounts is None:
+def check_runtime(service: DeclaringService, backend: Backend) -> None:
+    """Raises StartupError if the account of `backend` must not serve requests: it can do more than it needs, or less."""
+    settings = backend.settings
+    if backend.accounts is None or settings.db_single_account:
         return
+    accounts, declared = _declared(service, backend)
+    with closing(backend.connect(statement_timeout=backend.limits.statement)) as connection:
+        cursor = connection.cursor()
+        excess = "it is that of migrations" if settings.db_user == settings.migrate_db_user else ""
+        if excess := excess or accounts.excess(cursor, declared):
+            raise StartupError(
+                f"The service does not run as {settings.db_user}: {excess}. Run it as {declared.runtime}, which `grants --apply`"
+                " creates; on a server of your own set DB_SINGLE_ACCOUNT=true."
+            )
+        if lacks := accounts.lacks(cursor, declared, settings.db_user):
+            raise StartupError(lacking(settings.db_user, lacks))
+
+
+def lacking(account: str, privileges: Sequence[str]) -> str:
+    """The sentence for privileges that an account lacks."""
+    more = f" and {len(privileges) - 3} more privileges" if len(privileges) > 3 else ""
+    return f"The account {account} lacks {', '.join(privileges[:3])}{more}: run `grants --apply`."
+
+
+def check_migration(service: DeclaringService, backend: Backend) -> None:
+    """Raises StartupError if the account of `backend` must not migrate: it is the run-time account."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return
+    _, declared = _declared(service, backend)
+    if backend.settings.db_user in (f"{service.name}-rw", f"{service.name}-ro"):
+        raise StartupError(
+            f"MIGRATE_DB_USER is {backend.settings.db_user}, the account of the running service: set it to {declared.migrate}."
+        )
+
+
+def lacks_after_migration(service: DeclaringService, backend: Backend, connection: Any) -> bool:
+    """Whether the run-time account lacks privileges that `after_migration` grants."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return False
     accounts, declared = _declared(service, backend)
     cursor = connection.cursor()
     if declared.runtime not in accounts.existing_accounts(cursor, declared):
-        return  # a developer's own server
+        return False
+    own = replace(declared, shared=())
+    return bool(accounts.lacks(cursor, own, declared.runtime)) and bool(
+        accounts.after_migration(own, accounts.existing_tables(cursor, own))
+    )
+
+
+def after_migration(service: DeclaringService, backend: Backend, connection: Any) -> None:
+    """Grant the run-time account what it may do with the service's own tables, as their owner."""
+    accounts, declared = _declared(service, backend)
+    cursor = connection.cursor()
     for statement in accounts.after_migration(declared, accounts.existing_tables(cursor, declared)):
         cursor.execute(statement)
 

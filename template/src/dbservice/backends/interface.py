@@ -185,9 +185,9 @@ class Accounts(ABC):
         if it may. Any account can ask this of itself."""
 
     @abstractmethod
-    def lacks(self, cursor: Any, declared: Declared) -> list[str]:
-        """The declared privileges on existing tables that the account of this connection lacks, for example `SELECT on
-        table users`. Any account can ask this of itself."""
+    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+        """The run-time privileges on existing tables that `account` lacks, for example `SELECT on table users`. Any account
+        can ask this of itself."""
 
     # --- what an administrator runs
 

@@ -26,10 +26,15 @@ def upgrade(
 ) -> None:
     """Upgrade the database to `revision`, an id or its beginning, under the migration lock. A database that is at a later
     revision stays as it is. Raises StartupError."""
+    target = _resolve(service, revision)
+    with connected(service, backend) as connection:
+        if (
+            checked_current(service, connection) == target
+        ):  # nothing to do: no lock, so that replicas start side by side
+            return
     with migration(service, backend, token) as running:
         backend.migrations.create_schema(running.connection)
         checked_current(service, running.connection)
-        target = _resolve(service, revision)
         running.run(lambda config: command.upgrade(config, target))
 
 

@@ -45,13 +45,15 @@ class Migration:
         except StartupError as error:
             if self._lock.lost:
                 raise StartupError(self._lock.lost) from error
-            if self._interrupted():
+            if interrupted_journal(self._service, self.connection):
                 raise StartupError(
                     f"{error} The statements before it stay executed: fix the cause and migrate again, which continues"
                     " there."
                 ) from error.__cause__
             raise
-        if journal := self._interrupted():  # each completed revision drops it, so none has run
+        if journal := interrupted_journal(
+            self._service, self.connection
+        ):  # each completed revision drops it, so none has run
             logger.warning(
                 "a revision was interrupted and its file does not exist any more: %s lists the statements that it"
                 " executed",
@@ -93,17 +95,6 @@ class Migration:
             for name, listener in listeners.items():
                 event.remove(self.connection.engine, name, listener)
 
-    def _interrupted(self) -> str:
-        """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
-        options = {"version_table": self._service.version_table}
-        impl: Any = MigrationContext.configure(self.connection, opts=options).impl
-        try:
-            return (
-                str(impl.journal_table) if hasattr(impl, "is_interrupted") and impl.is_interrupted() else ""
-            )
-        except exc.DBAPIError:  # the connection is lost
-            return ""
-
 
 @contextmanager
 def migration(service: Owner, backend: Backend, token: CancelToken | None) -> Iterator[Migration]:
@@ -117,3 +108,13 @@ def migration(service: Owner, backend: Backend, token: CancelToken | None) -> It
             yield Migration(service, backend, connection, lock, token)
     finally:
         token.migration_ends()
+
+
+def interrupted_journal(service: Owner, connection: sa.Connection) -> str:
+    """The journal of an interrupted revision, on an engine that cannot roll back DDL; empty when there is none."""
+    options = {"version_table": service.version_table}
+    impl: Any = MigrationContext.configure(connection, opts=options).impl
+    try:
+        return str(impl.journal_table) if hasattr(impl, "is_interrupted") and impl.is_interrupted() else ""
+    except exc.DBAPIError:  # the connection is lost
+        return ""

@@ -243,7 +243,7 @@ class PostgreSQLAccounts(Accounts):
             return "it owns the database"
         return f"it may create tables in the schema {declared.schema}" if creates else ""
 
-    def lacks(self, cursor: Any, declared: Declared) -> list[str]:
+    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
         wanted: list[tuple[str, str, str | None]] = [
             (verb, table, None) for table in declared.own for verb in VERBS
         ]
@@ -254,15 +254,16 @@ class PostgreSQLAccounts(Accounts):
             ]
             wanted += [(verb, access.table, column) for verb, column in columns]
             wanted += [("DELETE", access.table, None)] if "DELETE" in access.verbs else []
+        if not wanted:
+            return []
         cursor.execute(
             """
             SELECT verb, name, part FROM unnest(%s::text[], %s::text[], %s::text[]) AS w(verb, name, part)
                 JOIN pg_class c ON relname = name AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
-            WHERE NOT CASE WHEN part IS NULL THEN has_table_privilege(c.oid, verb) ELSE has_column_privilege(c.oid, part, verb) END
+            WHERE NOT CASE WHEN part IS NULL THEN has_table_privilege(%s, c.oid, verb)
+                ELSE has_column_privilege(%s, c.oid, part, verb) END
             """,
-            [*(list(each) for each in zip(*wanted, strict=True)), declared.schema]
-            if wanted
-            else [[], [], [], ""],
+            [*(list(each) for each in zip(*wanted, strict=True)), declared.schema, account, account],
         )
         return [
             f"{verb} on column {table}.{column}" if column else f"{verb} on table {table}"

@@ -48,6 +48,7 @@ class Database:
             "DB_NAME": self.name,
             "DB_USER": self.user,
             "DB_PASS": self.password,
+            "DB_SINGLE_ACCOUNT": "true",
         }
 
     def connect(self) -> Any:
