@@ -13,7 +13,9 @@ from fastapi import APIRouter, FastAPI
 
 from . import logs, startup
 from .accounts.commands import check_runtime
+from .accounts.declared import only_reads
 from .backends import Backend, backend_for
+from .cache import CacheClient, CacheConnection, CacheReader
 from .http.app import create_app
 from .http.metrics import Metrics
 from .limits import Limits
@@ -99,19 +101,33 @@ class Service:
             running.draining = True
             self.app.state.running = None
             await running.writes.stop()
-            await asyncio.gather(running.reads.stop(), running.readiness.stop())
+            await asyncio.gather(running.reads.stop(), running.readiness.stop(), running.close_cache())
 
 
 class Running:
-    """A running service: its backend, its pools, the database revision, whether it is draining."""
+    """A running service: its backend, its pools, its cache, the database revision, whether it is draining."""
 
     def __init__(self, service: Service, backend: Backend, revision: str | None) -> None:
         self.service, self.backend, self.revision = service, backend, revision
+        self._cache = CacheConnection(service.name, backend.settings, service.limits)
+        self.read_only_cache = CacheReader(self._cache)
         self.reads = ReadPool(backend)
         self.writes = WritePool(backend, service.tables)
         self.readiness = Readiness(service, backend, revision)
         self.metrics = Metrics(self.reads, self.writes)
         self.draining = False
+
+    @cached_property
+    def cache(self) -> CacheClient:
+        """The cache. Raises RuntimeError for a service that only reads."""
+        if only_reads(self.service):
+            name = self.service.name
+            raise RuntimeError(f"{name} only reads, and so does its cache: write `cache: ReadOnlyCache`")
+        return CacheClient(self._cache)
+
+    async def close_cache(self) -> None:
+        """Close the connections to the cache."""
+        await self._cache.close()
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can."""

@@ -59,7 +59,10 @@ class CacheClient(CacheReader):
     async def publish(self, channel: str, message: Any) -> bool:
         """Send `message` to those that are subscribed to `channel` now. False if the cache is away. Raises TypeError for a
         message that JSON cannot hold."""
-        return await self._connection.run("PUBLISH", self._connection.name_of(channel), encode(message)) is not None
+        return (
+            await self._connection.run("PUBLISH", self._connection.name_of(channel), encode(message))
+            is not None
+        )
 
     async def subscribe(self, channel: str, kind: type[T]) -> AsyncIterator[T]:
         """The messages that are published to `channel` from now on, as a `kind`, until the service stops. Messages that do

@@ -21,7 +21,10 @@ def clients(settings: Settings, timeout: float) -> tuple[Any, Any]:
     """The client for commands, and that for subscriptions, each of which holds a connection."""
     options = _options(settings, settings.cache_user, settings.cache_pass.get_secret_value())
     # `CacheConnection` has one time limit for all of a command; a second try would exceed it, and count twice
-    options |= {"retry": Retry(NoBackoff(), 0), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    options |= {
+        "retry": Retry(NoBackoff(), 0),
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
     secured = options.pop("ssl", False)
     kind = redis_async.SSLConnection if secured else redis_async.Connection
     pool = redis_async.BlockingConnectionPool(_CONNECTIONS, timeout, connection_class=kind, **options)
@@ -35,9 +38,8 @@ def clients(settings: Settings, timeout: float) -> tuple[Any, Any]:
 
 def administrator(settings: Settings, timeout: float) -> Any:
     """A blocking client with the account of ADMIN_CACHE_USER."""
-    account = settings.admin_cache_user, settings.admin_cache_pass.get_secret_value()
-    limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-    return redis.Redis(**_options(settings, *account), **limits)
+    options = _options(settings, settings.admin_cache_user, settings.admin_cache_pass.get_secret_value())
+    return redis.Redis(**options, socket_timeout=timeout, socket_connect_timeout=timeout)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -51,6 +53,10 @@ def _options(settings: Settings, user: str, password: str) -> dict[str, Any]:
     options |= {"protocol": 2, "driver_info": None}  # no command that the account may lack
     if settings.cache_ssl_mode != "disable":
         verify = settings.cache_ssl_mode == "verify-full"
-        options |= {"ssl": True, "ssl_cert_reqs": "required" if verify else "none", "ssl_check_hostname": verify}
+        options |= {
+            "ssl": True,
+            "ssl_cert_reqs": "required" if verify else "none",
+            "ssl_check_hostname": verify,
+        }
         options["ssl_ca_certs"] = str(settings.cache_ssl_ca) if settings.cache_ssl_ca else None
     return options

@@ -18,13 +18,14 @@ def encode(value: Any) -> bytes:
 
 def decode(raw: bytes, kind: type[T]) -> T | None:
     """The value; None if it is not a `kind`: another version of the service may have stored it."""
-    if kind is bytes:
-        return raw  # type: ignore[return-value]
-    try:
-        value: T = _decoder(kind).decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return value
+    asked: Any = kind
+    value: Any = raw
+    if asked is not bytes:
+        try:
+            value = _decoder(asked).decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+    return value  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> str:

@@ -34,14 +34,15 @@ class _ColumnValue(metaclass=_AnyInstance):
 
 
 def _column_value(column: ColumnDescriptor[Any]) -> type[_ColumnValue]:
-    return _AnyInstance(column.name, (_ColumnValue,), {"column": column.column})
+    made: Any = _AnyInstance(column.name, (_ColumnValue,), {"column": column.column})
+    return made  # type: ignore[no-any-return]
 
 
 def decode_column(kind: type, value: Any) -> Any:
     """The `dec_hook` of msgspec for rows: a column's value in the format of the API. Raises ValueError."""
     if not issubclass(kind, _ColumnValue):
         raise NotImplementedError(f"a {kind.__name__} cannot be decoded")
-    column_type = kind.column.type
+    column_type: sa.types.TypeEngine[Any] = kind.column.type
     assert isinstance(column_type, ColumnType)
     return None if value is None and kind.column.nullable else column_type.from_json(value)
 
