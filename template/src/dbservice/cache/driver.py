@@ -5,9 +5,10 @@ from typing import Any
 
 import redis
 from redis import asyncio as redis_async
-from redis.asyncio.retry import Retry
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
 
 from ..settings import Settings
 
@@ -39,7 +40,8 @@ def clients(settings: Settings, timeout: float) -> tuple[Any, Any]:
 def administrator(settings: Settings, timeout: float) -> Any:
     """A blocking client with the account of ADMIN_CACHE_USER."""
     options = _options(settings, settings.admin_cache_user, settings.admin_cache_pass.get_secret_value())
-    return redis.Redis(**options, socket_timeout=timeout, socket_connect_timeout=timeout)
+    once = Retry(NoBackoff(), 0)
+    return redis.Redis(**options, socket_timeout=timeout, socket_connect_timeout=timeout, retry=once)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .process import Failed, ServerProcess
 from .server import ServerNotFound, free_port
@@ -21,19 +23,20 @@ DEADLINE = 30.0  # seconds until a started server must accept connections
 
 
 class Redis:
-    """The server. It keeps accounts over a restart, and no data. `options` are added to its command line."""
+    """The server. It keeps accounts over a restart, and no data. `options` are added to its command line,
+    `more_accounts` to its file of accounts."""
 
     host = "127.0.0.1"
     user = "admin"
 
-    def __init__(self, *, options: Sequence[str] = ()) -> None:
+    def __init__(self, *, options: Sequence[str] = (), more_accounts: str = "") -> None:
         program = shutil.which("redis-server")
         if program is None:
             raise ServerNotFound(
                 "no Redis here: put `redis-server` on PATH (Debian: apt-get install redis-server)"
             )
         self.port, self.password, self.options = free_port(), secrets.token_hex(16), options
-        self._program = program
+        self._program, self._more_accounts = program, more_accounts
         self._process: ServerProcess | None = None
 
     def __enter__(self) -> Self:
@@ -50,7 +53,7 @@ class Redis:
             atexit.register(self.close)
             accounts = self._process.folder / "users.acl"
             hashed = sha256(self.password.encode()).hexdigest()
-            accounts.write_text(f"user default off\nuser {self.user} on #{hashed} ~* &* +@all\n")
+            accounts.write_text(f"user default off\nuser {self.user} on #{hashed} ~* &* +@all\n{self._more_accounts}")
             shutil.chown(accounts, self._process.folder.stat().st_uid)
         elif self._process.running:
             return
@@ -96,7 +99,13 @@ class Redis:
         """A blocking client of redis-py with this account, by default the administrator's. It connects when it is used."""
         account = (user, password) if user else (self.user, self.password)
         return redis.Redis(
-            self.host, self.port, username=account[0], password=account[1], protocol=2, driver_info=None
+            self.host,
+            self.port,
+            username=account[0],
+            password=account[1],
+            protocol=2,
+            driver_info=None,
+            retry=Retry(NoBackoff(), 0),
         )
 
     def command(self, *words: Any) -> Any:
