@@ -73,7 +73,9 @@ def test_an_account_runs_what_it_should_and_nothing_else(server: Redis, service:
     writes = service is not ANALYTICS
     matrix = dict.fromkeys(commands(READING, CONNECTION), True)
     matrix |= dict.fromkeys(commands(WRITING, CHANNELS, TRANSACTION), writes)
-    matrix |= dict.fromkeys(commands(NEVER if service is not CONNECTOR else NEVER.replace("connector:", "api:")), False)
+    matrix |= dict.fromkeys(
+        commands(NEVER if service is not CONNECTOR else NEVER.replace("connector:", "api:")), False
+    )
     user = f"{service.name}-cache"
     own = {"key": f"{service.name}:{{a}}", "key2": f"{service.name}:{{a}}2", "user": user}
     found = {each: allows(server, user, each.format(**own)) for each in matrix}
@@ -92,7 +94,12 @@ def test_the_names_of_others_are_unreachable(server: Redis, service: Service, na
 
 
 def test_only_the_password_of_the_account_is_accepted(server: Redis) -> None:
-    for user, password in [("api-cache", "wrong"), ("api-cache", ""), ("default", PASSWORD), ("nobody", PASSWORD)]:
+    for user, password in [
+        ("api-cache", "wrong"),
+        ("api-cache", ""),
+        ("default", PASSWORD),
+        ("nobody", PASSWORD),
+    ]:
         with server.connect(user, password) as client, pytest.raises(redis.exceptions.AuthenticationError):
             client.ping()
 
@@ -177,7 +184,9 @@ def test_a_server_starts_with_the_acl_file_once_it_has_a_hash(service: Service) 
     line = cache.acl_file(service)
     nobody = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": "/tmp/no-database"})
     assert cache.script(service, nobody) == line.replace("user ", "ACL SETUSER ", 1)
-    with Redis(more_accounts=line.replace(cache.HASH_PLACEHOLDER, sha256(PASSWORD.encode()).hexdigest())) as server:
+    with Redis(
+        more_accounts=line.replace(cache.HASH_PLACEHOLDER, sha256(PASSWORD.encode()).hexdigest())
+    ) as server:
         assert cache.verify(service, settings_of(server, service, admin=True)) == (([], []), [])
     with pytest.raises(servers.Failed, match="hash must be exactly 64 characters"):
         Redis(more_accounts=line).start()

@@ -32,7 +32,7 @@ class CacheConnection:
         self._driver = load_driver() if settings.cache_host else None
         self._commands = self._subscriptions = None
         if self._driver:
-            self._commands, self._subscriptions = self._driver.clients(settings, limits.cache)
+            self._commands, self._subscriptions = self._driver.clients(settings)
 
     def name_of(self, key: str) -> bytes:
         """The name of a key or channel in the server."""
@@ -43,7 +43,7 @@ class CacheConnection:
         client = self._commands
         if client is None:
             return None
-        return await self._answer(lambda: client.execute_command(*command))
+        return await self._answer(command[0], lambda: client.execute_command(*command))
 
     async def run_together(self, *commands: Sequence[Any]) -> list[Any] | None:
         """The answers to commands of one transaction; None if the server did not answer, or with an error."""
@@ -52,7 +52,7 @@ class CacheConnection:
         pipeline = self._commands.pipeline(transaction=True)
         for command in commands:
             pipeline.execute_command(*command)
-        found: list[Any] | None = await self._answer(pipeline.execute)
+        found: list[Any] | None = await self._answer("MULTI", pipeline.execute)
         return found
 
     async def messages(self, channel: bytes) -> AsyncIterator[bytes]:
@@ -71,7 +71,7 @@ class CacheConnection:
                         yield message["data"]
             except self._driver.ERRORS as error:
                 if not self._closed:
-                    self._log(error)
+                    self._log("SUBSCRIBE", error)
                     await asyncio.sleep(self._limits.cache_pause)
             finally:
                 await subscription.aclose()
@@ -81,9 +81,10 @@ class CacheConnection:
         self._closed = True
         for client in filter(None, (self._commands, self._subscriptions)):
             with contextlib.suppress(OSError):
-                await client.connection_pool.disconnect()
+                async with asyncio.timeout(self._limits.cache):
+                    await client.connection_pool.disconnect()
 
-    async def _answer(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def _answer(self, command: str, ask: Callable[[], Awaitable[Any]]) -> Any:
         assert self._driver
         now = time.monotonic()
         if now < self._ask_again:
@@ -98,18 +99,18 @@ class CacheConnection:
             if not self._driver.is_refusal(error):
                 self._away = True
                 self._ask_again = time.monotonic() + self._limits.cache_pause
-            self._log(error)
+            self._log(command, error)
             return None
         if self._away:
             self._away, self._ask_again = False, 0.0
         return answer
 
-    def _log(self, error: BaseException) -> None:
+    def _log(self, command: str, error: BaseException) -> None:
         if time.monotonic() - self._logged < _LOG_INTERVAL:
             return
         self._logged = time.monotonic()
         if self._driver and self._driver.is_refusal(error):
-            logger.warning("the cache %s refuses a command: %s", self._target, describe(error))
+            logger.warning("the cache %s refuses %s: %s", self._target, command, describe(error))
         else:
             reason = "no answer in time" if isinstance(error, TimeoutError) else describe(error)
             logger.warning("the cache %s is away, and the service works without it: %s", self._target, reason)

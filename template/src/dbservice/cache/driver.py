@@ -18,23 +18,25 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds and attempts after which a subscription to a server that is gone without a word ends."""
 
 
-def clients(settings: Settings, timeout: float) -> tuple[Any, Any]:
-    """The client for commands, and that for subscriptions, each of which holds a connection."""
+def clients(settings: Settings) -> tuple[Any, Any]:
+    """The client for commands, and that for subscriptions, each of which holds a connection. They have no time limits:
+    whoever uses them cancels what takes too long."""
     options = _options(settings, settings.cache_user, settings.cache_pass.get_secret_value())
-    # `CacheConnection` has one time limit for all of a command; a second try would exceed it, and count twice
-    options |= {
-        "retry": Retry(NoBackoff(), 0),
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-    }
-    secured = options.pop("ssl", False)
-    kind = redis_async.SSLConnection if secured else redis_async.Connection
-    pool = redis_async.BlockingConnectionPool(_CONNECTIONS, timeout, connection_class=kind, **options)
-    names = {name: value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
-    keepalive = {getattr(socket, name): value for name, value in names.items()}
-    subscriptions = redis_async.ConnectionPool(
-        connection_class=kind, socket_keepalive=True, socket_keepalive_options=keepalive, **options
+    # a second try would count twice, and redis-py's own limit on sending loses a cancellation on Python 3.11 (wait_for)
+    options |= {"retry": AsyncRetry(NoBackoff(), 0), "socket_timeout": None, "socket_connect_timeout": None}
+    options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    options["connection_class"] = (
+        redis_async.SSLConnection if options.pop("ssl", False) else redis_async.Connection
     )
-    return redis_async.Redis(connection_pool=pool), redis_async.Redis(connection_pool=subscriptions)
+    keepalive = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
+    return (
+        redis_async.Redis(connection_pool=redis_async.BlockingConnectionPool(_CONNECTIONS, None, **options)),
+        redis_async.Redis(
+            connection_pool=redis_async.ConnectionPool(
+                socket_keepalive=True, socket_keepalive_options=keepalive, **options
+            )
+        ),
+    )
 
 
 def administrator(settings: Settings, timeout: float) -> Any:

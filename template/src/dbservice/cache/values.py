@@ -31,7 +31,7 @@ def decode(raw: bytes, kind: type[T]) -> T | None:
 def _plain(value: Any) -> str:
     if isinstance(value, Decimal):  # a subclass of ours
         return str(value)
-    raise NotImplementedError(f"a {type(value).__name__} is nothing that JSON can hold")
+    raise TypeError(f"the cache holds bytes and what JSON can hold, which {type(value).__name__} is not")
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode

@@ -53,7 +53,9 @@ class Redis:
             atexit.register(self.close)
             accounts = self._process.folder / "users.acl"
             hashed = sha256(self.password.encode()).hexdigest()
-            accounts.write_text(f"user default off\nuser {self.user} on #{hashed} ~* &* +@all\n{self._more_accounts}")
+            accounts.write_text(
+                f"user default off\nuser {self.user} on #{hashed} ~* &* +@all\n{self._more_accounts}"
+            )
             shutil.chown(accounts, self._process.folder.stat().st_uid)
         elif self._process.running:
             return
