@@ -10,7 +10,7 @@ export DB_TEST_MYSQL_HOME
 # All tests are run by several processes, two for a core since they wait a lot; some of them (ARGS) by one.
 PARALLEL := -n $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2)) --dist worksteal
 
-.PHONY: help .venv demo test check format bench clean
+.PHONY: help .venv demo test check format bench scene clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ format: .venv ## format and auto-fix
 
 bench: .venv ## compare the service with hand-written ones (ARGS=--strict fails if a gate fails)
 	@bench/bench $(ARGS)
+
+scene: .venv ## four services on one database: their accounts, and who can do what (ARGS=mysql for another engine)
+	@PYTHONPATH=template/src $(BIN)/python -m scene $(ARGS)
 
 clean: ## remove what was made here
 	@rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis

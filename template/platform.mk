@@ -7,13 +7,13 @@ DB_TYPE ?= sqlite
 ifeq ($(DB_TYPE),sqlite)
 DB_NAME ?= var/$(PACKAGE).db
 endif
-run migrate revision: export DB_TYPE := $(DB_TYPE)
-run migrate revision: export DB_NAME := $(DB_NAME)
+run migrate revision grants verify-access: export DB_TYPE := $(DB_TYPE)
+run migrate revision grants verify-access: export DB_NAME := $(DB_NAME)
 
-.PHONY: help .venv run test check format migrate revision update clean
+.PHONY: help .venv run test check format migrate revision grants verify-access update clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv:
 	@sh scripts/bootstrap.sh venv --editable '.[dev]' --constraint src/dbservice/constraints.txt
@@ -21,6 +21,7 @@ help: ## what there is to make
 var:
 	@mkdir -p var
 
+run: export SHUTDOWN_DELAY ?= 0
 run: migrate ## migrate, then serve on http://127.0.0.1:8000 (PORT=8001 for another port)
 	@exec $(BIN)/python -m $(PACKAGE) serve
 
@@ -38,6 +39,12 @@ migrate: .venv var ## bring the database's schema up to date
 
 revision: .venv var ## write a migration for what changed in tables.py (m="what changed")
 	@$(if $(m),,$(error say what changes: make revision m="add a column"))$(BIN)/python -m $(PACKAGE) revision -m "$$m"
+
+grants: .venv ## print the SQL of the service's accounts (ARGS=--apply runs it as ADMIN_DB_USER)
+	@$(BIN)/python -m $(PACKAGE) grants $(ARGS)
+
+verify-access: .venv ## compare what the accounts hold on the server with what is declared
+	@$(BIN)/python -m $(PACKAGE) verify-access $(ARGS)
 
 update: ## update the platform from the template (ARGS="--vcs-ref 1.2.0" for one version)
 	@sh scripts/bootstrap.sh copier update --skip-answered $(ARGS)

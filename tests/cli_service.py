@@ -102,7 +102,7 @@ class CliService:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**self.database.environ(), "DB_POOL_SIZE": "2", "DB_MAX_RETRIES": "0"}
+        return {**self.database.environ(), "DB_POOL_SIZE": "2", "DB_MAX_RETRIES": "0", "SHUTDOWN_DELAY": "0"}
 
     @property
     def backend(self) -> Backend:

@@ -129,11 +129,12 @@ def document() -> dict[str, Any]:
 
 
 @pytest.fixture
-def all_logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+def all_logs(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> Iterator[pytest.LogCaptureFixture]:
     """What every logger says, as talkative as the settings can make them."""
     before = {name: logging.getLogger(name).level for name in {*logs.QUIET, *logs.UVICORN, ""}}
     handlers = logging.getLogger().handlers[:]
-    logs.configure(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": "/tmp/x", "LOG_LEVEL": "debug"}))
+    name = str(tmp_path / "x.db")
+    logs.configure(Settings.load({"DB_TYPE": "sqlite", "DB_NAME": name, "LOG_LEVEL": "debug"}))
     caplog.handler.setLevel(0)
     yield caplog
     logging.getLogger().handlers = handlers

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import re
+import resource
 import secrets
 import signal
 import socket
@@ -44,16 +45,17 @@ class Process:
         folder: Path,
         environ: Mapping[str, str],
         *words: str,
-        limits: Mapping[str, float] = PATIENT,
+        limits: Mapping[str, Any] = PATIENT,
+        files: int | None = None,
     ) -> None:
         self.port = servers.free_port()
         self.folder = folder
         self.log = folder / "stderr"
         self.log.touch()
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        environ = {**kept, "LOG_LEVEL": "warning", **environ}
+        environ = {**kept, "LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0", **environ}
         words = words or ("serve", "--port", str(self.port))
-        self._process = _forkserver().Process(target=_run, args=[folder, environ, words, dict(limits)])
+        self._process = _forkserver().Process(target=_run, args=[folder, environ, words, dict(limits), files])
         self._process.start()
 
     def __enter__(self) -> Self:
@@ -67,13 +69,17 @@ class Process:
     def running(self) -> bool:
         return self._process.is_alive()
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
     def said(self) -> list[str]:
         """The lines on standard error."""
         return self.log.read_text().splitlines()
 
     def signal(self, what: signal.Signals) -> None:
-        assert self._process.pid
-        os.kill(self._process.pid, what)
+        os.kill(self.pid, what)
 
     def wait(self) -> int:
         """Its exit code."""
@@ -88,6 +94,10 @@ class Process:
         except ConnectionRefusedError:
             return False
         return True
+
+    def wait_until_listening(self) -> None:
+        wait_until(lambda: self.listens() or not self.running)
+        assert self.running, self.said()
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
@@ -117,6 +127,7 @@ def environ_of(settings: Settings, **more: str) -> dict[str, str]:
         "DB_PASS": settings.db_pass.get_secret_value(),
         "DB_POOL_SIZE": "6",
         "DB_MAX_RETRIES": "0",
+        "DB_SINGLE_ACCOUNT": str(settings.db_single_account),
         **more,
     }
 
@@ -225,8 +236,16 @@ def _importable() -> Iterator[None]:
         os.environ["PYTHONPATH"] = before
 
 
-def _run(folder: Path, environ: Mapping[str, str], words: Sequence[str], limits: Mapping[str, float]) -> None:
+def _run(
+    folder: Path,
+    environ: Mapping[str, str],
+    words: Sequence[str],
+    limits: Mapping[str, Any],
+    files: int | None,
+) -> None:
     os.chdir(folder)
+    if files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     os.environ.clear()
     os.environ.update(environ)
     os.dup2(os.open("stderr", os.O_WRONLY | os.O_APPEND), 2)

@@ -92,6 +92,10 @@ def test_every_variable_is_taken(certificate: Path) -> None:
         "DB_READ_PORT": "6001",
         "MIGRATE_DB_USER": "app-migrate",
         "MIGRATE_DB_PASS": "geheim-2",
+        "ADMIN_DB_USER": "admin",
+        "ADMIN_DB_PASS": "geheim-4",
+        "DB_SINGLE_ACCOUNT": "true",
+        "REPLICAS": "3",
         "MIGRATE_LOCK_TIMEOUT": "0.5",
         "CACHE_HOST": "cache",
         "CACHE_PORT": "6380",
@@ -105,12 +109,14 @@ def test_every_variable_is_taken(certificate: Path) -> None:
         "LOG_FORMAT": "JSON",
         "HOST": "0.0.0.0",
         "PORT": "80",
+        "SHUTDOWN_DELAY": "2.5",
     }
     assert set(given) == set(VARIABLES)
     settings = Settings.load(given)
     for name, value in given.items():
         held = getattr(settings, name.lower())
         held = held.get_secret_value() if name.endswith("_PASS") else str(held)
+        held = held.lower() if held == "True" else held
         assert held == (value.lower() if name.startswith("LOG_") else value), name
 
 
@@ -499,7 +505,17 @@ def test_migrations_use_the_account_of_migrate_db_user() -> None:
     migrating = settings.for_migration()
     assert (migrating.db_user, migrating.db_pass.get_secret_value()) == ("app-migrate", "geheim-2")
     assert settings.db_user == "app-rw" and migrating.db_name == settings.db_name
-    assert Settings.load(SERVER).for_migration().db_user == "app-rw"
+    for environ, sentence in (
+        (SERVER, "MIGRATE_DB_USER is not set"),
+        (
+            SERVER | {"MIGRATE_DB_USER": "app-rw", "MIGRATE_DB_PASS": "geheim-1"},
+            "MIGRATE_DB_USER is 'app-rw', as DB_USER",
+        ),
+    ):
+        with pytest.raises(SettingsError, match=sentence):
+            Settings.load(environ).for_migration()
+        single = Settings.load(environ | {"DB_SINGLE_ACCOUNT": "true"})
+        assert single.for_migration().db_user == "app-rw"
 
 
 def test_the_account_for_migrations_needs_user_and_password() -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 import uvloop
 
 from . import logs, migrations, startup
@@ -20,6 +18,7 @@ from .accounts import cache
 from .accounts import commands as accounts
 from .backends import Backend
 from .errors import StartupError
+from .http import server
 from .settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def _serve(service: "Service", options: Any) -> int:
     _somebody_could_listen(host, port)
     startup.wait_for_database(service.backend(settings))  # in the main thread, so that Ctrl-C interrupts it
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run_server(service, settings, host, port))
+        return runner.run(server.run(service, settings, host, port))
 
 
 def _somebody_could_listen(host: str, port: int) -> None:
@@ -132,44 +131,6 @@ def _somebody_could_listen(host: str, port: int) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StartupError(f"Cannot listen on {host}, port {port}: {reason}. Change HOST or PORT.") from None
-
-
-async def _run_server(service: "Service", settings: Settings, host: str, port: int) -> int:
-    config = uvicorn.Config(
-        service.app,
-        host=host,
-        port=port,
-        lifespan="off",  # started below: a startup error is one line, not a traceback
-        log_config=None,
-        access_log=logs.access_log(settings),
-        timeout_graceful_shutdown=round(service.limits.drain),
-        server_header=False,
-    )
-    async with service.running(settings) as running:
-        server = _Server(config, running)
-        gc.collect()
-        gc.freeze()  # excludes imported modules from later collections, which saves tens of milliseconds each
-        # with Python's 700, every few requests cause a collection, which visits all requests in flight
-        gc.set_threshold(7000, 10, 10)
-        try:
-            await server.serve()
-        except SystemExit:  # uvicorn has logged why it cannot listen
-            return 1
-    return 0
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server; reports not ready before it stops."""
-
-    def __init__(self, config: uvicorn.Config, running: Any) -> None:
-        super().__init__(config)
-        self._running = running
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        self._running.draining = True
-        logger.info("stopping on %s", signal.Signals(sig).name)
-        super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # uvicorn would raise the signal again before the pools are closed
 
 
 def _migrate(service: "Service", options: Any) -> int:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Timeouts are in seconds. Pass `Service(limits=Limits(...))` to change one."""
+    """Timeouts are in seconds. Pass `Service(limits=Limits(...))` to change one.
+
+    Those of connections and of what is in flight hold for `serve`, those of reads, writes and bodies under every server.
+    /healthz, /readyz and /metrics are answered whatever else is refused."""
 
     connect: float = 5.0
     """Timeout for opening a connection."""
@@ -15,8 +18,9 @@ class Limits:
     """Statement timeout, for reads and writes; the server cancels a longer statement."""
     write: float = 15.0
     """Timeout of a unit of work, from queueing to commit; then 503."""
-    drain: float = 30.0
-    """Timeout after SIGTERM for requests in flight."""
+    drain: float = 20.0
+    """Timeout for requests in flight once the service takes no more connections, which is `SHUTDOWN_DELAY` after SIGTERM;
+    what is left is cancelled. Both together are less than the 30 seconds after which Kubernetes kills."""
     queue: int = 100
     """Maximum number of queued units of work per thread; beyond it, 503."""
     attempts: int = 5
@@ -25,6 +29,25 @@ class Limits:
     """Maximum size of a request body in bytes; beyond it, 413."""
     receive: float = 20.0
     """Timeout for receiving a request body; then 408."""
+    headers: int = 64 * 1024
+    """Maximum size of a request's first line and headers in bytes; beyond it, 414 if the URL is most of it, else 431, as
+    for more than 256 headers. The connection is closed."""
+    headers_timeout: float = 20.0
+    """Timeout for receiving the headers, from the start of the connection or the first byte of a later request; then 408.
+    The connection is closed, without an answer if nothing was received."""
+    keep_alive: float = 75.0
+    """Timeout of a connection that waits for its next request; then it is closed. Longer than the 60 seconds of nginx and
+    AWS, so that a proxy never sends a request to a connection that is being closed."""
+    send: float = 20.0
+    """Timeout of a client for reading the next 64 KiB of an answer, or what is left of it; then the connection is aborted."""
+    connections: int | None = None
+    """Maximum number of connections, by default 4096, and in any case as few as the process has descriptors for. A new one
+    beyond it replaces the one that has been idle for longest; where none is idle, its request is answered with 503."""
+    requests: int = 1000
+    """Maximum number of requests in flight whose body is received; beyond it, 503."""
+    bytes_in_flight: int = 64 * 1024 * 1024
+    """Maximum size of all received bodies of requests in flight and of all answers that no client has read yet, in bytes;
+    beyond it, 503."""
     cache: float = 0.5
     """Timeout of a command to the cache; then a value counts as absent."""
     cache_pause: float = 1.0

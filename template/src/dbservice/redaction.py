@@ -159,7 +159,8 @@ _WORD = re.compile(r"\w+")
 _QUOTED_OR_WORD = re.compile(r"""\[Errno \d+\]|(?<!\w)(["'`])(.*?)\1(?!\w)|(\w+)""", re.DOTALL)
 _LITERAL = re.compile(
     r"""
-    (?P<name>"(?:[^"]|"")*" | `(?:[^`]|``)*`)       # a name, or on MySQL a string
+    \(current_setting\('dbservice\.secrets'\)::json->>\d+\)    # a value that PostgreSQL was sent before the statement
+    | (?P<name>"(?:[^"]|"")*" | `(?:[^`]|``)*`)       # a name, or on MySQL a string
     | \b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)             # a string with backslashes
     | (?:\b[xXbBnN])?'(?:[^']|'')*(?:'|\Z)
     | \$(?P<tag>(?:[a-zA-Z_]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ from .accounts.declared import only_reads
 from .backends import Backend, backend_for
 from .cache import CacheClient, CacheConnection, CacheReader
 from .http.app import create_app
+from .http.load import Load
 from .http.metrics import Metrics
 from .limits import Limits
 from .readiness import Readiness
@@ -100,8 +102,11 @@ class Service:
         finally:
             running.draining = True
             self.app.state.running = None
-            await running.writes.stop()
-            await asyncio.gather(running.reads.stop(), running.readiness.stop(), running.close_cache())
+            await running.stop()
+
+
+_CLOSING = 1.0
+"""Seconds for closing connections, even if requests have taken all the time there was."""
 
 
 class Running:
@@ -114,8 +119,21 @@ class Running:
         self.reads = ReadPool(backend)
         self.writes = WritePool(backend, service.tables)
         self.readiness = Readiness(service, backend, revision)
-        self.metrics = Metrics(self.reads, self.writes)
+        self.load = Load(service.limits)
+        self.metrics = Metrics(self.reads, self.writes, self.load)
         self.draining = False
+        self.ends_at: float | None = None
+        """Once it is draining: the latest end, by `time.monotonic`."""
+
+    async def stop(self) -> None:
+        """Finish the units of work and the reads, and close the connections to the database and the cache; by `ends_at`."""
+        left = self.service.limits.drain
+        if self.ends_at is not None:
+            left = max(_CLOSING, self.ends_at - time.monotonic())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left + _CLOSING):
+                await self.writes.stop(left)
+                await asyncio.gather(self.reads.stop(), self.readiness.stop(), self._cache.close())
 
     @cached_property
     def cache(self) -> CacheClient:
@@ -124,10 +142,6 @@ class Running:
             name = self.service.name
             raise RuntimeError(f"{name} only reads, and so does its cache: write `cache: ReadOnlyCache`")
         return CacheClient(self._cache)
-
-    async def close_cache(self) -> None:
-        """Close the connections to the cache."""
-        await self._cache.close()
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can."""

@@ -15,6 +15,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -116,6 +117,9 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field("text", description="text or json")
     host: Host = "127.0.0.1"
     port: Port = 8000
+    shutdown_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
+
+    _db_pass_file: str = PrivateAttr("")
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -131,6 +135,7 @@ class Settings(BaseSettings):
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
         if wrong or settings is None:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
+        settings._db_pass_file = (os.environ if environ is None else environ).get("DB_PASS_FILE", "")
         return settings
 
     @classmethod
@@ -196,6 +201,16 @@ class Settings(BaseSettings):
             return f"{self.db_type}:///{self.db_name}"
         host = f"[{host}]" if ":" in host else host
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
+
+    def with_new_password(self) -> Self | None:
+        """The settings with the password that the file of DB_PASS_FILE holds now; None if it is the same, or cannot be read."""
+        try:
+            password = _secret("DB_PASS", "", self._db_pass_file) if self._db_pass_file else ""
+        except ValueError:
+            return None
+        if password in ("", self.db_pass.get_secret_value()):
+            return None
+        return self.model_copy(update={"db_pass": SecretStr(password)})
 
     def for_migration(self) -> Self:
         """The settings with the account in `migrate_db_user`. Raises SettingsError if it is not set, or not another account

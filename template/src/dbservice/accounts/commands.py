@@ -1,6 +1,8 @@
 """The commands `grants` and `verify-access`."""
 
 import json
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -32,7 +34,7 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
         def run(line: str, statements: Sequence[str]) -> None:
             try:
                 for statement in statements:
-                    cursor.execute(statement)
+                    _execute(backend, cursor, statement)
             except Exception as error:
                 changed.append(f"NOT DONE   {line}: {_reason(backend, error)}")
             else:
@@ -56,24 +58,33 @@ def apply(service: DeclaringService, backend: Backend, backend_of: BackendOf) ->
                 changed.append(f"NOT DONE   {fact}: {fact.advice}")
         for account, password in _passwords(backend.settings, declared).items():
             if not _accepts(backend, backend_of, account, password):
-                cursor.execute(accounts.password_statement(connection, account, password))
+                _execute(backend, cursor, accounts.password_statement(connection, account, password))
                 changed.append(f"set        the password of {account}")
-    for table in _missing_tables(declared, tables):
-        changed.append(f"LATER      {table} does not exist yet: apply again when it does")
+    # those of the service itself need no second visit
+    for table in (each.table for each in declared.shared if each.table not in tables):
+        changed.append(f"LATER      table {table} does not exist yet: apply again when it does")
     return changed
 
 
 def verify(service: DeclaringService, backend: Backend, backend_of: BackendOf) -> Differences:
     """The differences between what is declared and what the server holds, seen by the administrator if ADMIN_DB_USER names
-    one, else by the service's account. Raises StartupError."""
+    one, else by the service's account, which may see only itself. Raises StartupError."""
     accounts, declared = _declared(service, backend)
     with _administrator(backend, backend_of, or_own=True) as connection:
         cursor = connection.cursor()
         existing = accounts.existing_accounts(cursor, declared)
-        absent = [Fact(each, "exists") for each in declared.accounts if each not in existing]
+        seen = accounts.seen_accounts(cursor, declared)
+        absent = [each for each in declared.accounts if each in seen and each not in existing]
         tables = accounts.existing_tables(cursor, declared)
         found = _differences(accounts, declared, cursor, tables)
-    return Differences(absent + [each for each in found.missing if each.account in existing], found.surplus)
+    missing = [each for each in found.missing if each.account in seen and each.account not in absent]
+    unseen = [each for each in declared.accounts if each not in seen]
+    return Differences([Fact(each, "exists") for each in absent] + missing, found.surplus, unseen)
+
+
+def declared(service: DeclaringService, backend: Backend) -> Declared:
+    """What the service declares of its accounts."""
+    return _declared(service, backend)[1]
 
 
 def check_runtime(service: DeclaringService, backend: Backend) -> None:
@@ -127,6 +138,8 @@ def lacks_after_migration(service: DeclaringService, backend: Backend, connectio
 
 def after_migration(service: DeclaringService, backend: Backend, connection: Any) -> None:
     """Grant the run-time account what it may do with the service's own tables, as their owner."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return
     accounts, declared = _declared(service, backend)
     cursor = connection.cursor()
     for statement in accounts.after_migration(declared, accounts.existing_tables(cursor, declared)):
@@ -139,9 +152,12 @@ def as_json(differences: Differences) -> str:
     def rows(facts: list[Fact]) -> list[dict[str, str]]:
         return [{"account": each.account, "what": each.text, "via": each.via} for each in facts]
 
-    return json.dumps(
-        {"missing": rows(differences.missing), "undeclared": rows(differences.surplus)}, indent=2
-    )
+    found = {
+        "missing": rows(differences.missing),
+        "undeclared": rows(differences.surplus),
+        "not seen": differences.unseen,
+    }
+    return json.dumps(found, indent=2)
 
 
 def _declared(service: DeclaringService, backend: Backend) -> tuple[Accounts, Declared]:
@@ -152,11 +168,6 @@ def _declared(service: DeclaringService, backend: Backend) -> tuple[Accounts, De
 def _differences(accounts: Accounts, declared: Declared, cursor: Any, tables: Sequence[str]) -> Differences:
     wanted = [*accounts.of_accounts(declared), *accounts.of_tables(declared, tables)]
     return compare(wanted, accounts.held(cursor, declared))
-
-
-def _missing_tables(declared: Declared, existing: Sequence[str]) -> list[str]:
-    named = [*declared.migrated, *(each.table for each in declared.shared)]
-    return [f"table {each}" for each in named if each not in existing]
 
 
 def _passwords(settings: Settings, declared: Declared) -> dict[str, str]:
@@ -200,6 +211,18 @@ def _administrator(backend: Backend, backend_of: BackendOf, *, or_own: bool = Fa
             if backend.classify_error(error) is ErrorKind.OTHER and not backend.error_details(error)[0]:
                 raise
             raise StartupError(f"{settings.target}: {_reason(backend, error)}.") from error
+
+
+def _execute(backend: Backend, cursor: Any, statement: str) -> None:
+    for attempt in range(10):
+        try:
+            return cursor.execute(statement)  # type: ignore[no-any-return]
+        except Exception as error:
+            # PostgreSQL does not wait for another session that changes the same account or access list, but fails
+            if attempt == 9 or "concurrently updated" not in str(error):
+                raise
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))
+    return None
 
 
 def _reason(backend: Backend, error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What a service declares of its accounts: everything here follows from `tables.py`, `access.py` and the settings."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from ..types import ColumnType
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the run-time account may do with its own tables."""
+
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Declared:
     shared: tuple[TableAccess, ...]
     connections: int
     """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
+    require_tls: bool = False
+    """Whether the accounts may only connect with TLS; PostgreSQL has this in pg_hba.conf."""
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -54,6 +59,16 @@ class Declared:
     def migrated(self) -> tuple[str, ...]:
         """The tables that the migration account owns."""
         return (*self.own, self.version_table) if self.migrate else ()
+
+
+def row_view(table: str, package: str) -> str:
+    """The view of `table` through which the service `package` sees only its rows, on MySQL and MariaDB; 64 characters at
+    most. A table without `rows` is used itself."""
+    name = f"{table}_of_{package}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9].rstrip('_')}_{digest}"
 
 
 class DeclaringService(Protocol):
@@ -68,7 +83,11 @@ class DeclaringService(Protocol):
 
 
 def declared_of(
-    service: DeclaringService, settings: Settings, literal: Callable[[ColumnType, Any], str]
+    service: DeclaringService,
+    settings: Settings,
+    literal: Callable[[ColumnType, Any], str],
+    *,
+    require_tls: bool = False,
 ) -> Declared:
     """The accounts of `service`. The pool size and the number of replicas in `settings` count; `literal` writes a value as
     SQL."""
@@ -88,6 +107,7 @@ def declared_of(
         journal=f"alembic_journal_{service.package}",
         shared=shared,
         connections=connections,
+        require_tls=require_tls,
     )
 
 

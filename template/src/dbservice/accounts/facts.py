@@ -1,6 +1,6 @@
 """What is declared and what a server holds, in one form, so that the two can be compared as sets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -30,11 +30,15 @@ class Differences(NamedTuple):
     """Declared and not held."""
     surplus: list[Fact]
     """Held and not declared."""
+    unseen: Sequence[str] = ()
+    """The accounts that the server tells this connection nothing about."""
 
     def lines(self) -> list[str]:
-        """One line for each difference."""
-        return [f"missing   {each}" for each in self.missing] + [
-            f"undeclared {each}" for each in self.surplus
+        """One line for each difference, and for each account of which nothing is known."""
+        return [
+            *(f"missing    {each}" for each in self.missing),
+            *(f"undeclared {each}" for each in self.surplus),
+            *(f"not seen   {each}: only an administrator sees it, ADMIN_DB_USER" for each in self.unseen),
         ]
 
     def __bool__(self) -> bool:

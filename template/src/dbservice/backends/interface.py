@@ -15,7 +15,8 @@ from ..accounts.declared import Declared
 from ..accounts.facts import Fact
 from ..limits import Limits
 from ..settings import Settings
-from ..types import ColumnType
+from ..types import ColumnType, type_of
+from .statements import Lexer
 
 Convert = Callable[[Any], Any]
 
@@ -73,6 +74,19 @@ class Codec(ABC):
     def default(self, column: ColumnType, value: Any) -> str:
         """`value` as the SQL of a DEFAULT."""
         return self.literal(column, value)
+
+    def literal_of(self, value: Any) -> str:
+        """A value that belongs to no column as an SQL literal. Raises TypeError for an unknown Python type, ValueError for
+        what no column holds."""
+        return "NULL" if value is None else self.literal(type_of(value), type_of(value).check(value))
+
+    def parameter(self, value: Any) -> Any:
+        """The same as a parameter for the driver."""
+        if value is None:
+            return None
+        column = type_of(value)
+        encode, value = self.to_driver(column), column.check(value)
+        return encode(value) if encode else value
 
     def computed(self, column: ColumnType, sql: str) -> str:
         """`sql`, an integer expression in an UPDATE of `column`, as SQL that fails on overflow."""
@@ -175,9 +189,13 @@ class Accounts(ABC):
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
         """Those of the declared accounts that exist."""
 
+    def seen_accounts(self, cursor: Any, declared: Declared) -> Sequence[str]:
+        """The accounts that the connection can tell everything about: of some engines, only its own."""
+        return declared.accounts
+
     @abstractmethod
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
-        """What the accounts effectively hold, however they came by it."""
+        """What those accounts effectively hold, however they came by it."""
 
     @abstractmethod
     def excess(self, cursor: Any, declared: Declared) -> str:
@@ -240,9 +258,28 @@ class Backend(ABC):
 
     # --- writes, migrations and startup: the synchronous driver
 
-    @abstractmethod
     def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
-        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds."""
+        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds.
+        When the password is refused, the file of DB_PASS_FILE is read again: it may hold a new one."""
+        try:
+            return self.open_connection(statement_timeout, autocommit)
+        except Exception as error:
+            if not self.takes_new_password(error):
+                raise
+            return self.open_connection(statement_timeout, autocommit)
+
+    @abstractmethod
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
+        """What `connect` returns, with the password of the settings."""
+
+    def takes_new_password(self, error: Exception) -> bool:
+        """Whether `error`, of a refused connection, is worth another attempt: the file of DB_PASS_FILE holds a new password,
+        which the settings have now."""
+        new = self.settings.with_new_password()
+        if new is None or self.classify_error(self.connect_error(error)) is not ErrorKind.DENIED:
+            return False
+        self.settings = new
+        return True
 
     def connect_error(self, error: Exception) -> Exception:
         """The exception of `connect`, with the server's error code if the driver omits it. May connect again, and blocks."""
@@ -250,6 +287,28 @@ class Backend(ABC):
 
     def interrupt(self, connection: Any) -> None:  # noqa: B027
         """Cancel the statement that another thread runs on `connection`."""
+
+    def secret(self, column: ColumnType, value: Any, position: int) -> tuple[str, str] | None:
+        """For a checked value of a secret column: its text for `send_secrets`, and the SQL for text number `position`; None
+        where it stands in the statement, as a literal."""
+        return None
+
+    def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:  # noqa: B027
+        """Send the texts of `secret`, ahead of the statement that has their SQL."""
+
+    def secret_settings(self, account: str) -> list[str]:
+        """The SQL with which an administrator keeps values, and so secrets, of `account` out of the server's log; none where
+        the server has no such setting (decision 18)."""
+        return []
+
+    lexer: ClassVar[Lexer]
+    """What the engine reads as code in a statement."""
+
+    def raw_statement(self, sql: str, values: Any) -> tuple[str, Any]:
+        """`sql`, written by hand, as the driver of `connect` takes it, and its arguments. Raises TypeError for several
+        statements, values of an unknown type and placeholders that do not match them; ValueError for values that no column holds."""
+        self.lexer.check_single(sql)
+        return (self.lexer.with_literals(sql, values, self.codec.literal_of) if values else sql), None
 
     @property
     def writers(self) -> int:

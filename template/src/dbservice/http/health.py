@@ -9,6 +9,9 @@ from .problems import problem_response
 
 router = APIRouter(tags=["health"])
 
+PROBES = frozenset(("/healthz", "/readyz", "/metrics"))
+"""Paths that are answered under any load."""
+
 
 @router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> dict[str, str]:

@@ -14,12 +14,13 @@ from prometheus_client import (
 
 from ..reads import ReadPool
 from ..writes import WritePool
+from .load import Load
 
 
 class Metrics:
     """The metrics of one running service, in a registry of their own."""
 
-    def __init__(self, reads: ReadPool, writes: WritePool) -> None:
+    def __init__(self, reads: ReadPool, writes: WritePool, load: Load) -> None:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
@@ -39,6 +40,13 @@ class Metrics:
         self._gauge(
             "db_writes_in_flight", "Units of work that are queued or running.", lambda: writes.in_flight
         )
+        self._gauge("http_requests_in_flight", "Requests in flight.", lambda: load.requests)
+        self._gauge(
+            "http_bytes_in_flight",
+            "Received bodies of requests in flight, and answers that are not read yet, in bytes.",
+            lambda: load.bytes,
+        )
+        self._gauge("http_connections", "Connections of clients.", lambda: load.connections)
 
     def _gauge(self, name: str, about: str, value: Any) -> None:
         Gauge(name, about, registry=self.registry).set_function(value)

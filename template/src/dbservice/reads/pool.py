@@ -43,6 +43,8 @@ class ReadPool:
         self.backend = backend
         self.size = size or backend.readers
         self._database = Database(backend.read_url(), **backend.read_options())
+        self._replacing = asyncio.Lock()
+        self._replaced: list[Database] = []  # those with an old password, whose connections still work
         self._waiting: deque[asyncio.Future[_Slot]] = deque()
         self._free = [_Slot() for _ in range(self.size)]
         self._renewing: set[asyncio.Future[None]] = set()
@@ -69,9 +71,12 @@ class ReadPool:
                 for _ in range(self.size):
                     slot = self._free.pop() if self._free else await self._acquire(None)
                     await self._close(slot)
-        with contextlib.suppress(TimeoutError):  # `databases` would wait without a timeout for a running read
-            async with asyncio.timeout(limits.connect):
-                await self._database.disconnect()
+        for database in (self._database, *self._replaced):
+            with contextlib.suppress(
+                TimeoutError
+            ):  # `databases` would wait without a timeout for a running read
+                async with asyncio.timeout(limits.connect):
+                    await database.disconnect()
 
     @property
     def in_use(self) -> int:
@@ -203,12 +208,26 @@ class ReadPool:
         # `databases` keeps one connection per task: a new task gives the slot its own connection
         async def enter() -> None:
             async with asyncio.timeout(self.backend.limits.connect):
-                slot.connection = await self._database.connection().__aenter__()
+                slot.connection = await self._connect(self._database)
                 slot.raw = slot.connection.raw_connection
                 await self.backend.init_connection(slot.raw)
 
         slot.opening = asyncio.ensure_future(enter())
         await asyncio.shield(slot.opening)  # a cancellation must not leave a half-open connection
+
+    async def _connect(self, database: Database) -> Any:
+        try:
+            return await database.connection().__aenter__()
+        except Exception as error:
+            async with self._replacing:
+                if self._database is database:
+                    if not self.backend.takes_new_password(error):
+                        raise
+                    new = Database(self.backend.read_url(), **self.backend.read_options())
+                    await new.connect()
+                    self._replaced.append(database)
+                    self._database = new
+            return await self._database.connection().__aenter__()
 
     async def _renew(self, slot: _Slot) -> None:
         try:

@@ -137,7 +137,7 @@ class _Compiled:
                 self.names.add(bind.key)
             column_type = bind.type if isinstance(bind.type, ColumnType) else None
             encode = backend.codec.to_driver(column_type) if column_type else None
-            check = column_type.parameter if column_type else None
+            check = column_type.parameter if column_type else backend.codec.parameter
             if bind.key in row_counts:
                 check, encode = check_row_count, None
             self._encoders.append((bind.key, defaults.get(bind.key, bind.effective_value), check, encode))

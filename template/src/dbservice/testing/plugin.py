@@ -4,6 +4,7 @@ service's own engine, on a real server that the plugin starts.
 `[tool.dbservice]` in pyproject.toml names the service."""
 
 import asyncio
+import hashlib
 import os
 import tomllib
 import traceback
@@ -19,6 +20,8 @@ import pytest
 import sqlalchemy as sa
 
 from .. import migrations
+from ..accounts import commands as accounts
+from ..backends import Backend
 from ..http.middleware import error_hooks
 from ..redaction import failed_statement
 from ..service import Running, Service
@@ -196,17 +199,54 @@ def fresh_database(engine: str, folder: Path, config: pytest.Config) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def settings(database: servers.Database) -> Settings:
-    """The settings of the service on `database`."""
-    return Settings.load({**database.environ(), "DB_POOL_SIZE": "5", "DB_MAX_RETRIES": "0"})
+def settings(service: Service, database: servers.Database) -> Settings:
+    """The settings of the service on `database`: with its declared accounts, which its own grants create, so that a
+    missing grant fails here. On the server of DB_TEST_URL, whose accounts may be in use, one account does everything."""
+    return _settings_on(service, database)
+
+
+def _settings_on(service: Service, database: servers.Database) -> Settings:
+    own = Settings.load({**database.environ(), "DB_POOL_SIZE": "5", "DB_MAX_RETRIES": "0"})
+    if service.backend(own).accounts is None or servers.is_external(database):
+        return own
+    admin = servers.find(database.engine).admin
+    declared = accounts.declared(service, service.backend(own))
+    runtime, migrate = declared.runtime, declared.migrate
+
+    def password(account: str) -> str:  # all workers share the server, and the accounts of all its databases
+        return hashlib.sha256(f"{admin.password} {account}".encode()).hexdigest()
+
+    environ = {
+        **database.environ(),
+        "DB_POOL_SIZE": "5",
+        "DB_MAX_RETRIES": "0",
+        "DB_USER": runtime,
+        "DB_PASS": password(runtime),
+        "DB_SINGLE_ACCOUNT": "false",
+        "ADMIN_DB_USER": admin.user,
+        "ADMIN_DB_PASS": admin.password,
+        "REPLICAS": "20",
+    }
+    if migrate:
+        environ |= {"MIGRATE_DB_USER": migrate, "MIGRATE_DB_PASS": password(migrate)}
+    settings = Settings.load(environ)
+    accounts.apply(service, service.backend(settings), service.backend)
+    return settings
 
 
 @pytest.fixture(scope="session")
 def migrated(service: Service, settings: Settings) -> Settings:
     """The settings, after the service's migrations have run."""
     if migrations.head(service) is not None:
-        migrations.upgrade(service, service.backend(settings))
+        backend = service.backend(settings.for_migration())
+        migrations.upgrade(service, backend)
+        _grant_own_tables(service, backend)
     return settings
+
+
+def _grant_own_tables(service: Service, backend: Backend) -> None:
+    with closing(backend.connect()) as connection:
+        accounts.after_migration(service, backend, connection)
 
 
 @pytest.fixture(scope="session")
@@ -258,7 +298,7 @@ async def client(service: Service, running: Running) -> AsyncIterator[httpx.Asyn
 def migrations_are_complete(database: servers.Database) -> None:
     """Assert that the service's migrations upgrade, downgrade and upgrade again, and create exactly what `tables.py` declares."""
     service = the_service(Path.cwd())
-    engine = service.backend(Settings.load(database.environ()))
+    engine = service.backend(_settings_on(service, database).for_migration())
     if migrations.head(service) is None:
         assert not service.tables.tables, (
             "tables.py has tables but no migration creates them: run `make revision`"
@@ -269,3 +309,4 @@ def migrations_are_complete(database: servers.Database) -> None:
     migrations.downgrade(service, engine, "base")
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the second upgrade creates something else"
+    _grant_own_tables(service, engine)

@@ -6,6 +6,7 @@ in `backends/`, one folder each, which call `register`.
 
 from .base import INT32, INT64, Codec, ColumnType, Default, copy_default, register
 from .numbers import BigInteger, Boolean, Float, Id, Integer, Numeric, PlainDecimal
+from .python_types import type_of
 from .structured import JSON, Binary, Uuid
 from .text import Enum, EnumCheck, String, Text
 from .times import Date, Time, Timestamp
@@ -35,4 +36,5 @@ __all__ = [
     "Uuid",
     "copy_default",
     "register",
+    "type_of",
 ]

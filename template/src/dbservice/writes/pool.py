@@ -86,12 +86,13 @@ class WritePool:
         for thread in self._threads:
             thread.start()
 
-    async def stop(self) -> None:
-        """Finish the submitted units of work, then close the connections; wait for `limits.drain` seconds at most."""
+    async def stop(self, seconds: float | None = None) -> None:
+        """Finish the submitted units of work, then close the connections; wait for at most so many `seconds`, by
+        default `limits.drain`."""
         threads, self._threads = self._threads, []
         for _ in threads:
             self._queue.put(None)
-        deadline = time.monotonic() + self.backend.limits.drain
+        deadline = time.monotonic() + (self.backend.limits.drain if seconds is None else seconds)
         for thread in threads:
             await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
         if self._timer is not None:  # the next start may be in another event loop

@@ -63,6 +63,10 @@ class Transaction(threading.local):
     savepoints = 0
     """How many this thread has set; their names are numbered."""
 
+    def __init__(self) -> None:  # in each thread
+        self.secrets: list[str] = []
+        """Values of secret columns in the statement that is being written, to be sent ahead of it."""
+
     def check(self) -> None:
         """Raise unless the transaction takes another statement, or its commit."""
         if not self.running:

@@ -12,6 +12,8 @@ from pymysql.constants import CLIENT, ER
 
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
+from ..statements import Lexer
+from .accounts import MySQLAccounts
 from .codec import MySQLCodec
 from .dialect import mariadb_only, mysql_only, read_dialect
 from .driver import Cursor, no_tls_error
@@ -35,11 +37,17 @@ class MySQL(Backend):
     # Galera: a node outside the cluster still answers SELECT 1. A single server names no provider.
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
+    accounts = MySQLAccounts()
     advice = Backend.advice | {
         ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({reason}): wait until it has joined again, or"
         " let DB_HOST name another node"
     }
     string_quotes = "'\""  # without ANSI_QUOTES
+    # the server executes the comments that begin with an exclamation mark
+    lexer = Lexer(
+        r"""'[^']*' | "[^"]*" | `[^`]*` | --(?=\s|\Z)[^\n]* | \#[^\n]* | /\*(?!M?!).*?\*/""",
+        r"""['"`] | /\*(?!M?!)""",
+    )
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
@@ -48,7 +56,7 @@ class MySQL(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = MySQLMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         s = self.settings
         tls = self._tls()
         socket_timeout = statement_timeout + self.limits.connect if statement_timeout else None

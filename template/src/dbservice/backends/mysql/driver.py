@@ -6,6 +6,8 @@ import aiomysql
 import pymysql
 from pymysql.constants import CLIENT
 
+from ...types import PlainDecimal
+
 
 class HexBytes:
     """Bytes for aiomysql, whose encoder for bytes does not match the current PyMySQL."""
@@ -25,7 +27,11 @@ class Cursor(aiomysql.Cursor):  # type: ignore[misc]
 
 
 class _Connection(aiomysql.Connection):  # type: ignore[misc]
-    """aiomysql's connection, but it sends no password in plain text to a server without TLS."""
+    """aiomysql's connection, but it sends one statement at a time, and no password in plain text to a server without TLS."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.client_flag &= ~CLIENT.MULTI_STATEMENTS
 
     async def _request_authentication(self) -> None:
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
@@ -38,4 +44,7 @@ def no_tls_error() -> Exception:
 
 
 pymysql.converters.encoders[HexBytes] = lambda value, mapping=None: f"x'{value.value.hex()}'"
+pymysql.converters.encoders[PlainDecimal] = lambda value, mapping=None: str(
+    value
+)  # no text, which MySQL rounds
 aiomysql.connection.Connection = _Connection  # the class that its pool uses

@@ -121,7 +121,10 @@ class PostgreSQLAccounts(Accounts):
                 Fact(
                     declared.migrate,
                     f"OWNER of table {table}",
-                    statements=(f"ALTER TABLE {target} OWNER TO {identifier(declared.migrate)}",),
+                    statements=(
+                        f"ALTER TABLE {target} OWNER TO {identifier(declared.migrate)}",
+                        f"GRANT ALL ON {target} TO {identifier(declared.migrate)}",
+                    ),
                 ),
                 *(
                     Fact(

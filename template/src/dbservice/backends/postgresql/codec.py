@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from ... import types as t
-from ...types import ColumnType
+from ...types import ColumnType, type_of
 from ..interface import Codec, Convert
 from ..sql import quoted
 
@@ -62,6 +62,12 @@ class PostgreSQLCodec(Codec):
             case t.Timestamp():
                 return _utc
         return None
+
+    def parameter(self, value: Any) -> Any:
+        # the server knows the type and asyncpg its format
+        if isinstance(value, list):
+            return [self.parameter(each) for each in value]
+        return None if value is None else type_of(value).check(value)
 
     def literal(self, column: ColumnType, value: Any) -> str:
         match column:

@@ -13,13 +13,18 @@ import asyncpg
 import psycopg2
 import sqlalchemy as sa
 
+from ...types import ColumnType
 from ..interface import Backend, ErrorKind
 from ..sql import quoted, read_url
+from ..statements import Lexer
 from .accounts import PostgreSQLAccounts
 from .codec import PostgreSQLCodec
 from .dialect import read_dialect
 from .errors import ConnectError, classify_error, constraint_name, error_details
 from .migrations import PostgreSQLMigrations
+from .secrets import secret_at, send_secrets, text_and_cast
+
+_WORD = r"\x80-\U0010ffff"  # what PostgreSQL takes for letters beside those of ASCII
 
 
 class PostgreSQL(Backend):
@@ -32,6 +37,12 @@ class PostgreSQL(Backend):
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"
         ' ON DATABASE "{database}" TO "{account}"',
     }
+    # a string with backslashes, nested comments and most dollars would need PostgreSQL's own parser
+    lexer = Lexer(
+        rf"""(?<![eE])'[^']*' | (?<=[A-Za-z_{_WORD}][eE])'[^']*' | "[^"]*" | --[^\r\n]* | /\*(?:(?!\*/|/\*).)*\*/
+        | (?<![^\s(,=])\$(?P<tag>(?:[A-Za-z_{_WORD}][\w{_WORD}]*)?)\$.*?\$(?P=tag)\$""",
+        r"""['"] | /\* | \$(?!\d)""",
+    )
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
@@ -40,7 +51,7 @@ class PostgreSQL(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = PostgreSQLMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         s = self.settings
         tls: dict[str, Any] = {"sslmode": s.db_ssl_mode}
         if s.db_ssl_mode == "verify-full":
@@ -100,6 +111,24 @@ class PostgreSQL(Backend):
         with socket.socket(fileno=os.dup(connection.fileno())) as same:
             same.shutdown(socket.SHUT_RDWR)
 
+    def secret(self, column: ColumnType, value: Any, position: int) -> tuple[str, str]:
+        text, cast = text_and_cast(self.codec.literal(column, value), value)
+        return text, secret_at(position, cast)
+
+    def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:
+        send_secrets(connection, texts)
+
+    def secret_settings(self, account: str) -> list[str]:
+        values = {
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
+            "log_parameter_max_length": "0",
+        }
+        return [
+            f"ALTER ROLE {_identifier(account)} SET {name} = {quoted(value)}"
+            for name, value in values.items()
+        ]
+
     def read_url(self) -> str:
         return read_url("postgresql", self.settings, self.settings.db_pass.get_secret_value())
 
@@ -151,6 +180,7 @@ class PostgreSQL(Backend):
             "default_transaction_isolation": "read committed",
             "extra_float_digits": "1",  # with less, a double is not read as it was written
         }
+        values["log_parameter_max_length_on_error"] = "0"  # the parameters of a failed statement
         if statement_timeout:
             values["statement_timeout"] = str(int(statement_timeout * 1000))
         if read_only:

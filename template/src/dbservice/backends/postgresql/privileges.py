@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ...accounts.declared import Declared, TableAccess
+from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
 
 ALL_ROWS = "all_rows"
@@ -157,12 +157,33 @@ def held_ownership(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
         """,
         {"account": identifier(account), "schema": schema},
     )
+    lost = _lost_by_owner(cursor, account, schema)
     for shown, target in cursor.fetchall():
+        if shown in lost:  # where it is declared, its statements give them back
+            text = f"OWNER of {shown}, without {lost[shown]}"
+            yield Fact(account, text, advice=f"ALTER {target} OWNER TO another account")
+            continue
         yield Fact(
             account,
             f"OWNER of {shown}",
             statements=(f"ALTER {target} OWNER TO CURRENT_USER",),
         )
+
+
+def _lost_by_owner(cursor: Any, account: str, schema: str) -> dict[str, str]:
+    """The privileges that were revoked from the account on its own tables, by table."""
+    other = cursor.connection.cursor()
+    other.execute(
+        f"""
+        SELECT 'table ' || CASE WHEN nspname = %(schema)s THEN '' ELSE nspname || '.' END || relname, string_agg(verb, ', ' ORDER BY verb)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace, unnest(%(verbs)s::text[]) AS verb
+        WHERE relowner = %(account)s::regrole AND relkind IN ('r', 'p') AND nspname NOT IN {_SYSTEM} AND relacl IS NOT NULL
+            AND NOT EXISTS (SELECT FROM aclexplode(relacl) a WHERE a.grantee = relowner AND privilege_type = verb)
+        GROUP BY 1
+        """,
+        {"account": identifier(account), "schema": schema, "verbs": [*VERBS, "TRUNCATE", "REFERENCES"]},
+    )
+    return dict(other.fetchall())
 
 
 def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:

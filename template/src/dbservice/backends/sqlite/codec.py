@@ -3,6 +3,7 @@
 import datetime as dt
 import struct
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -76,6 +77,11 @@ class SQLiteCodec(Codec):
         encode = self.to_driver(column)
         sent = encode(value) if encode else value
         return quoted(sent) if isinstance(sent, str) else str(sent)
+
+    def parameter(self, value: Any) -> Any:
+        if isinstance(value, Decimal):
+            raise TypeError("SQLite stores a decimal by its column's scale: compare it with a column")
+        return super().parameter(value)
 
     def computed(self, column: ColumnType, sql: str) -> str:
         assert isinstance(column, t.Integer | t.BigInteger)

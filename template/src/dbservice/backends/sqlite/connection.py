@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import pysqlite
 
 from ..interface import Backend, ErrorKind
+from ..statements import Lexer, check_placeholder_values
 from .codec import SQLiteCodec
 from .errors import classify_error, constraint_name, error_details
 from .functions import Connection
@@ -26,6 +27,9 @@ class SQLite(Backend):
     advice = Backend.advice | {
         ErrorKind.MISSING: "the file cannot be opened or created ({reason}): check DB_NAME"
     }
+    lexer = Lexer(
+        r"""'[^']*' | "[^"]*" | `[^`]*` | \[[^\]]*\] | --[^\n]* | /\*.*?(?:\*/|\Z)""", r"""['"`\[]"""
+    )
     classify_error = staticmethod(classify_error)
     error_details = staticmethod(error_details)
     constraint_name = staticmethod(constraint_name)
@@ -34,7 +38,7 @@ class SQLite(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = SQLiteMigrations(self)
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         path = Path(self.settings.db_name)
         if path.is_dir() or not path.parent.is_dir():
             raise sqlite3.OperationalError("unable to open database file")
@@ -50,6 +54,16 @@ class SQLite(Backend):
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA case_sensitive_like=ON")  # as LIKE is elsewhere
         return connection
+
+    def raw_statement(self, sql: str, values: Any) -> tuple[str, Any]:
+        self.lexer.check_single(sql)
+        if not values:
+            return sql, None
+        check_placeholder_values(values)  # the driver has parameters: `?` and `:name`
+        parameter = self.codec.parameter
+        if isinstance(values, Mapping):
+            return sql, {name: parameter(value) for name, value in values.items()}
+        return sql, [parameter(value) for value in values]
 
     def interrupt(self, connection: Any) -> None:
         connection.interrupt()

@@ -29,6 +29,7 @@ __all__ = [
     "ServerNotFound",
     "find",
     "free_port",
+    "is_external",
     "own",
     "share",
     "sqlite",
@@ -86,6 +87,12 @@ def own(engine: str, *, durable: bool = False, options: Sequence[str] = ()) -> S
 def sqlite(folder: Path) -> Database:
     """A SQLite database in a new file in `folder`."""
     return Database("sqlite", str(folder / f"{secrets.token_hex(5)}.db"))
+
+
+def is_external(database: Database) -> bool:
+    """Whether the database is on the server of DB_TEST_URL."""
+    external = _external()
+    return external is not None and external.type == database.type
 
 
 def _external() -> Database | None:

@@ -36,6 +36,8 @@ class Database:
     port: int = 0
     user: str = ""
     password: str = ""
+    engine: str = ""
+    """The name of the server's engine: postgresql, mysql or mariadb."""
 
     def environ(self) -> dict[str, str]:
         """The environment variables of a service on it."""
@@ -165,7 +167,7 @@ class Server(ABC):
         self.start()
         name = name or f"t_{secrets.token_hex(5)}"
         database = Database(
-            self.type, name, self.host, self.port, name, password or secrets.token_urlsafe(16)
+            self.type, name, self.host, self.port, name, password or secrets.token_urlsafe(16), self.engine
         )
         self.create(database)
         return database

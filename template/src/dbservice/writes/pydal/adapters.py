@@ -11,13 +11,30 @@ from pydal.adapters import adapters
 from pydal.adapters.mysql import MySQL
 from pydal.adapters.postgres import PostgrePsyco
 from pydal.adapters.sqlite import SQLite
+from pydal.dialects import dialects
+from pydal.helpers.classes import SQLALL
+from pydal.helpers.methods import xorify
 from pydal.objects import Expression, Field, Query
 
 from ...backends.sql import quoted
 from ...errors import Conflict
 from ...redaction import remember_statement
-from .checks import as_list, check_expression, operation, refuse_folding, refuse_sql
-from .fields import ANY_TEXT, ID, FieldType, checked
+from ...schema import is_secret
+from ...types import ColumnType
+from .checks import as_list, check_expression, operation
+from .dialects import (
+    REFUSED,
+    SQL,
+    GuardedSelect,
+    LiteDialect,
+    MariaDBDialect,
+    PostgreSQLDialect,
+    check_column,
+    check_operand,
+    check_operation,
+)
+from .fields import ANY_TEXT, ID, FieldType, Literal, checked
+from .tables import ServiceTable
 
 serial_numbers = itertools.count()
 
@@ -38,8 +55,6 @@ class AdapterMixin:
 
     def _initialize_(self) -> None:
         self.folder = ""  # and no URI is parsed: the backend knows where to connect
-        for name in ("lower", "upper", "ilike"):
-            setattr(self.dialect, name, refuse_folding)  # type: ignore[attr-defined]
 
     @property
     def _connection_uname_(self) -> str:
@@ -65,40 +80,57 @@ class AdapterMixin:
         pass
 
     def represent(self, obj: Any, field_type: Any) -> str:
-        if field_type == "id" and obj is not None and not isinstance(obj, Expression):
+        if isinstance(obj, Expression | Query):
+            return self._expand(obj)
+        if field_type == "id" and obj is not None:
             obj = checked("id", ID, obj)  # int() accepts more than integers
         text: str = super().represent(obj, field_type)  # type: ignore[misc]
         return text
 
-    def _expand(self, expression: Any, field_type: Any = None, *args: Any, **kwargs: Any) -> str:
-        if isinstance(expression, Expression) and isinstance(expression.type, FieldType):
-            check_expression(expression, field_type)
-        if isinstance(expression, Expression) and operation(expression) in ("extract", "epoch"):
-            raise TypeError("the engines extract parts of a time differently: compute it in Python")
-        if isinstance(expression, Query) and operation(expression) == "belongs":
-            refuse_sql("belongs()", expression.second)
-        text: str = super()._expand(expression, field_type, *args, **kwargs)  # type: ignore[misc]
-        return text
+    def _expand(
+        self, expression: Any, field_type: Any = None, colnames: bool = False, query_env: Any = None
+    ) -> str:
+        if type(expression) is Field and field_type is None:  # PyDAL's way is long
+            check_column(self.dialect, expression)  # type: ignore[attr-defined]
+            return str(expression.longname) if colnames else SQL(expression.sqlsafe)
+        if isinstance(expression, Expression | Query):
+            if isinstance(expression, Expression) and operation(expression) in ("extract", "epoch"):
+                raise TypeError("the engines extract parts of a time differently: compute it in Python")
+            check_operation(self.dialect, expression)  # type: ignore[attr-defined]
+            if isinstance(expression, Expression) and isinstance(expression.type, FieldType):
+                check_expression(expression, field_type)
+        else:
+            check_operand(expression, field_type)
+        text: str = super()._expand(expression, field_type, colnames, query_env or {})  # type: ignore[misc]
+        return text if colnames else SQL(text)
 
     def expand_all(self, fields: Any, tables: Any) -> Any:
         for field in fields:
-            refuse_sql("select", field)
+            if not isinstance(field, Expression | SQLALL):
+                raise TypeError(f"select {REFUSED}")
         return super().expand_all(fields, tables)  # type: ignore[misc]
 
     def _select_wcols(self, query: Any, fields: Any, *args: Any, **attributes: Any) -> Any:
         if attributes.get("orderby"):
             attributes["orderby"] = [self._ordered(each) for each in as_list(attributes["orderby"])]
-        for name in ("orderby", "groupby", "having"):
-            for given in as_list(attributes.get(name)):
-                refuse_sql(name, given)
+        for name in ("join", "left"):
+            for given in as_list(attributes.get(name) or []):
+                if not isinstance(given, ServiceTable | GuardedSelect) and operation(given) != "on":
+                    raise TypeError(f"{name} takes tables and table.on(condition), not SQL")
+        distinct = attributes.get("distinct")
+        if distinct and distinct is not True:  # PyDAL writes it into the statement as it is
+            attributes["distinct"] = self._expand(xorify(as_list(distinct)))
         return super()._select_wcols(query, fields, *args, **attributes)  # type: ignore[misc]
+
+    def nested_select(self, query: Any, fields: Any, attributes: Any) -> Any:
+        return GuardedSelect(self.db, query, fields, attributes)
 
     def _ordered(self, given: Any) -> Any:
         return given
 
     def _insert(self, table: Any, fields: Any) -> str:
         for field, value in fields:
-            if isinstance(value, Expression):
+            if isinstance(value, Expression | Query):
                 raise TypeError(f"{field.name}: an insert takes values, not expressions")
         sql: str = super()._insert(table, fields)  # type: ignore[misc]
         return sql
@@ -116,12 +148,25 @@ class AdapterMixin:
         if not isinstance(kind, FieldType) or not kind.is_integer or not kind.comparable_with(value.type):
             raise TypeError(f"{field.name}: an update computes integers only; compute it in Python")
         sql = self._expand(value, kind, query_env={"current_scope": [table._tablename]})
-        return Expression(self.db, self.db._backend.codec.computed(kind.column_type, sql))
+        return Expression(self.db, SQL(self.db._backend.codec.computed(kind.column_type, sql)))
 
     def insert_row(self, table: Any, columns: str, literals: str) -> int | None:
         """Insert a row whose values are literals, and return the id that the database generated, if it did."""
         self.execute(self.dialect.insert(table._rname, columns, literals))  # type: ignore[attr-defined]
         return int(self.lastrowid(table)) if table._identity is not None else None  # type: ignore[attr-defined]
+
+    def literal_for(self, column: sa.Column[Any]) -> Literal:
+        """What encodes the values of `column`: as literals, or those of a secret column apart from the statement."""
+        backend, transaction = self.db._backend, self.db._transaction
+
+        def secret(column_type: ColumnType, value: Any) -> str:
+            found = backend.secret(column_type, value, len(transaction.secrets))
+            if found is None:
+                return str(backend.codec.literal(column_type, value))
+            transaction.secrets.append(found[0])
+            return str(found[1])
+
+        return secret if is_secret(column) else backend.codec.literal
 
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
@@ -137,9 +182,12 @@ class AdapterMixin:
             cursor = self.cursor  # type: ignore[attr-defined]
             if not transaction.begun:
                 transaction.begun = True
-                if backend.pipeline_begin:
+                if backend.pipeline_begin and not transaction.secrets:
                     return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
                 cursor.execute(backend.begin)
+            if transaction.secrets:
+                secrets, transaction.secrets = transaction.secrets, []
+                backend.send_secrets(self.held_connection(), secrets)
             return cursor.execute(command, *arguments, **options)
         except BaseException as error:
             self.raise_problem(error, command)
@@ -176,6 +224,23 @@ class PostgreSQLAdapter(AdapterMixin, PostgrePsyco):  # type: ignore[misc]
         self._last_insert = None
         super().__init__(*args, **kwargs)
 
+    def execute(self, command: str, *arguments: Any, **options: Any) -> Any:
+        if command.find(";", 0, -1) >= 0:  # psycopg2 would send several statements
+            self.db._backend.lexer.check_single(command)
+        return super().execute(command, *arguments, **options)
+
+    def _select_aux(self, sql: str, fields: Any, attributes: Any, colnames: Any) -> Any:
+        if (
+            self.db._transaction.secrets
+        ):  # PyDAL's cache knows a statement by its text, and they are not in it
+            attributes = {**attributes, "cache": None}
+        return super()._select_aux(sql, fields, attributes, colnames)
+
+    def _cached_select(self, cache: Any, sql: str, fields: Any, attributes: Any, colnames: Any) -> Any:
+        if self.db._transaction.secrets:
+            return self._select_aux(sql, fields, attributes, colnames)
+        return super()._cached_select(cache, sql, fields, attributes, colnames)
+
     def insert_row(self, table: Any, columns: str, literals: str) -> int | None:
         if table._identity is None:
             return super().insert_row(table, columns, literals)
@@ -193,21 +258,13 @@ class PostgreSQLAdapter(AdapterMixin, PostgrePsyco):  # type: ignore[misc]
             )
         if isinstance(given, Field) and (given.notnull or given.type == "id"):
             return given
-        return Expression(self.db, self._nulls_last if op == "invert" else self._nulls_first, given)
-
-    def _nulls_first(self, given: Any, query_env: Any = None) -> str:
-        return f"{self.expand(given, query_env=query_env or {})} NULLS FIRST"
-
-    def _nulls_last(self, given: Any, query_env: Any = None) -> str:
-        return f"{self.expand(given, query_env=query_env or {})} NULLS LAST"
+        return Expression(
+            self.db, self.dialect.nulls_last if op == "invert" else self.dialect.nulls_first, given
+        )
 
 
 @adapters.register_for("dbservice_mysql:pymysql")
 class MySQLAdapter(AdapterMixin, MySQL):  # type: ignore[misc]
-    def _initialize_(self) -> None:
-        super()._initialize_()
-        self.dialect.length = lambda text, query_env={}: f"CHAR_LENGTH({self.expand(text)})"  # not in bytes
-
     def delete(self, table: Any, query: Any) -> Any:
         """Delete rows that reference each other, too: InnoDB checks each row as it goes, other engines the statement."""
         references = table._self_references
@@ -237,3 +294,8 @@ class SQLiteAdapter(AdapterMixin, SQLite):  # type: ignore[misc]
     def delete(self, table: Any, query: Any) -> Any:
         # PyDAL cascades in Python what the foreign keys of the database cascade
         return super(SQLite, self).delete(table, query)
+
+
+dialects.register_for(PostgreSQLAdapter)(PostgreSQLDialect)
+dialects.register_for(MySQLAdapter)(MariaDBDialect)
+dialects.register_for(SQLiteAdapter)(LiteDialect)

@@ -9,7 +9,7 @@ from .fields import FieldType
 
 def operation(expression: Any) -> str:
     """The name of an expression's operation; empty for a column."""
-    return getattr(expression.op, "__name__", "")
+    return getattr(getattr(expression, "op", None), "__name__", "")
 
 
 def refuse_folding(*_: Any, **__: Any) -> str:
@@ -18,12 +18,6 @@ def refuse_folding(*_: Any, **__: Any) -> str:
 
 def as_list(given: Any) -> Any:
     return given if isinstance(given, list | tuple) else [given]
-
-
-def refuse_sql(name: str, given: Any) -> None:
-    # PyDAL executes a string as SQL, and it may come from a request
-    if isinstance(given, str) and given != "<random>":
-        raise TypeError(f"{name} takes columns, values or a nested_select(), not SQL")
 
 
 def check_expression(expression: Any, beside: Any) -> None:

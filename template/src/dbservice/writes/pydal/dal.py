@@ -5,21 +5,22 @@ import datetime as dt
 import keyword
 import re
 import threading
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, LiteralString
 
 import pydal
 import sqlalchemy as sa
 from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
-from pydal.objects import Field, Row
+from pydal.objects import Expression, Field, Query, Row, Table
 
 from ...backends.interface import Backend, ErrorKind
-from ...errors import OutcomeUnknown
+from ...errors import BadValue, OutcomeUnknown
 from ...redaction import remember_statement
 from ...schema import default_of, has_default, is_managed
 from ...types import Id
 from ..transaction import Transaction
 from .adapters import serial_numbers
+from .dialects import REFUSED
 from .fields import FieldType
 from .rows import ExactRow, ExactRows, StrictRecordUpdater
 from .tables import ServiceTable
@@ -66,7 +67,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         # without an id that the database generates, PyDAL needs to be told the key
         identity = any(isinstance(column.type, Id) for column in table.columns)
         keyed = {} if identity else {"primarykey": [names[each.name] for each in table.primary_key.columns]}
-        defined: ServiceTable = self.define_table(  # pyright: ignore[reportAssignmentType]
+        defined: ServiceTable = super().define_table(  # pyright: ignore[reportAssignmentType]
             name if _NAMES.match(name) else f"t_{name}",
             *fields,
             rname=quote(table.name),
@@ -74,6 +75,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             **keyed,
         )
         defined._bind(table, names)
+        self._adapter.dialect.column_names |= {field._rname for field in fields}
         self._service_tables[table.name] = defined
 
     def _field(self, column: sa.Column[Any], name: str) -> Field:
@@ -89,7 +91,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             options["update"] = now
         return Field(
             name,
-            FieldType(column, self._backend),  # pyright: ignore[reportArgumentType]
+            FieldType(column, self._backend, self._adapter.literal_for(column)),  # pyright: ignore[reportArgumentType]
             rname=rname,
             requires=[],
             notnull=not column.nullable,
@@ -99,6 +101,36 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     def __getitem__(self, key: Any) -> Any:
         key = getattr(key, "__table__", key)  # of a table class
         return self._service_tables[key.name] if isinstance(key, sa.Table) else super().__getitem__(key)
+
+    def where(self, query: Any = None, ignore_common_filters: Any = None) -> Any:
+        if query is not None and not isinstance(query, Query | Expression | Table):
+            raise TypeError(f"db(...) {REFUSED}")
+        return super().where(query, ignore_common_filters)
+
+    def executesql(
+        self,
+        query: LiteralString,
+        placeholders: Sequence[Any] | Mapping[str, Any] | None = None,
+        *arguments: Any,
+        **options: Any,
+    ) -> Any:
+        """Run one statement of SQL as it is, and return its rows; a constant text, and a placeholder for each value:
+
+            db.executesql("UPDATE users SET note = %(note)s WHERE id = %(id)s", {"note": note, "id": user_id})
+
+        On SQLite placeholders are `:name` and `?`, elsewhere `%(name)s` and `%s`. Values are str, int, float, Decimal, bool,
+        bytes, date, time, datetime, UUID or None. Raises TypeError for others and for more than one statement, BadValue for
+        what no column holds, and what other statements raise."""
+        if type(query) is not str:
+            raise TypeError("executesql() takes a text")
+        try:
+            sql, values = self._backend.raw_statement(query, placeholders)
+        except ValueError as error:
+            raise BadValue("a placeholder", str(error)) from None
+        return super().executesql(sql, values, *arguments, **options)
+
+    def define_table(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("tables are declared in tables.py")
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -135,6 +167,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
 
     def begin_unit(self) -> None:
         self._transaction.running = True
+        self._transaction.secrets.clear()  # of a statement that was never sent
 
     def commit_unit(self) -> None:
         """COMMIT, if the unit of work has sent a statement. Raises OutcomeUnknown when the connection is lost meanwhile,

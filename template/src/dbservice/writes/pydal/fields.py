@@ -1,5 +1,6 @@
 """The PyDAL type of a column: literals and Python values come from the backend."""
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,14 +10,17 @@ from ...backends.interface import Backend
 from ...errors import BadValue
 from ...types import BigInteger, ColumnType, Enum, Float, Id, Integer, String, Text
 
+Literal = Callable[[ColumnType, Any], str]
+"""What a statement has instead of a checked value of a column."""
+
 
 class FieldType(SQLCustomType):  # type: ignore[misc]
     """The type of one column: values are checked, literals and Python values come from the backend."""
 
-    def __init__(self, column: sa.Column[Any], backend: Backend) -> None:
+    def __init__(self, column: sa.Column[Any], backend: Backend, literal: Literal) -> None:
         column_type = column.type
         assert isinstance(column_type, ColumnType)
-        literal, name = backend.codec.literal, column.name
+        name = column.name
         self.is_integer = isinstance(column_type, Integer | BigInteger)
         # drivers return a sum of integers as a decimal
         decode = backend.codec.from_sync_driver(column_type) or (int if self.is_integer else None)

@@ -12,7 +12,7 @@ from pydal.objects import Expression, Field, Table
 from ...errors import BadValue
 from ...schema import default_of, has_default, is_managed
 from ...types import Id
-from .fields import checked
+from .fields import Literal, checked
 
 
 class ServiceTable(Table):  # type: ignore[misc]
@@ -29,10 +29,10 @@ class ServiceTable(Table):  # type: ignore[misc]
         here. Raises BadValue and Conflict; TypeError for an unknown column."""
         if not values.keys() <= self._written.keys():
             self._refuse_unknown(values.keys() - self._written.keys())
-        now, literal = dt.datetime.now(dt.UTC), self._db._backend.codec.literal
+        now = dt.datetime.now(dt.UTC)
         row: dict[str, Any] = {}
         literals: list[str] = []
-        for name, column in self._written.items():
+        for name, (column, literal) in self._written.items():
             if name in values:
                 value = values[name]
             elif is_managed(column):
@@ -100,8 +100,10 @@ class ServiceTable(Table):  # type: ignore[misc]
         self._identity = next((each for each in source.columns if isinstance(each.type, Id)), None)
         self._has_update_time = any(each.name == "updated_at" and is_managed(each) for each in source.columns)
         self._key = [column.name for column in source.primary_key.columns]
-        self._written: dict[str, Any] = {
-            column.name: column for column in source.columns if column is not self._identity
+        self._written: dict[str, tuple[Any, Literal]] = {
+            column.name: (column, self._db._adapter.literal_for(column))
+            for column in source.columns
+            if column is not self._identity
         }
         self._self_references = [
             self._field_of[column.name]

@@ -1,0 +1,1 @@
+"""Four services of the database guide on one server: `make scene`."""

@@ -1,0 +1,235 @@
+"""The accounts of services on a real server: what `grants` prints and applies, and what the accounts may do then."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg2
+import pymysql
+import pytest
+
+from dbservice.testing.servers import Server
+
+from .account_scene import ACCOUNTS, ANALYTICS, CONNECTOR, MIGRATED, SERVICES, TRIGGER, Scene, account_scene
+
+DriverErrors = (psycopg2.Error, pymysql.MySQLError)
+
+
+@pytest.fixture
+def scene(own_server: Server) -> Iterator[Scene]:
+    with account_scene(own_server) as made:
+        yield made
+
+
+def test_grants_are_applied_once(scene: Scene) -> None:
+    """Before the tables exist and after; the second time there is nothing to change."""
+    later = {
+        service.name: [
+            f"LATER      table {each} does not exist yet: apply again when it does"
+            for each in sorted(shared.__table__.name for shared in service.shared)
+        ]
+        for service in SERVICES
+    }
+    for service in SERVICES:
+        first, second = scene.apply(service), scene.apply(service)
+        assert not [line for line in first if "NOT DONE" in line]
+        assert f"created    {service.name}-migrate" in first or service is ANALYTICS
+        assert second == later[service.name]
+        assert not scene.verify(service)
+    scene.create_tables()
+    for service in MIGRATED:
+        assert scene.as_account(f"{service.name}-rw", f"SELECT * FROM {service.version_table}") == []
+    scene.as_account("trigger-rw", "UPDATE jobs SET name = 'x'")
+    for service in SERVICES:
+        scene.apply(service)
+        assert scene.apply(service) == []
+        assert not scene.verify(service), scene.verify(service).lines()
+
+
+def test_a_script_makes_the_same_accounts(scene: Scene) -> None:
+    """Run by the administrator twice before the tables exist and twice after, in any order."""
+    for service in (*SERVICES, *SERVICES):
+        scene.as_admin(scene.script(service))
+    for service in SERVICES:  # for their passwords
+        assert {line.partition(" ")[0] for line in scene.apply(service)} <= {"set", "LATER"}
+    scene.create_tables()
+    for service in (*SERVICES[::-1], *SERVICES):
+        scene.as_admin(scene.script(service))
+    for service in SERVICES:
+        assert not scene.verify(service), scene.verify(service).lines()
+        assert scene.apply(service) == []
+        assert not [each for each in scene.passwords.values() if each in scene.script(service)]
+
+
+def test_a_script_revokes_what_is_not_declared(scene: Scene) -> None:
+    scene.ready()
+    scene.as_admin(f"GRANT DELETE ON users TO {scene.sql_account('trigger-rw')}")
+    scene.as_admin(scene.script(TRIGGER))
+    assert not scene.verify(TRIGGER)
+
+
+def test_tables_that_are_dropped_and_made_again_keep_their_grants(scene: Scene) -> None:
+    """As by `migrate --to base` and `migrate`: no administrator is needed for a service's own tables."""
+    scene.ready()
+    for service, tables in ((TRIGGER, "jobs"), (CONNECTOR, "users, platform_integrations")):
+        cascade = " CASCADE" if scene.engine == "postgresql" else ""
+        scene.as_account(f"{service.name}-migrate", f"DROP TABLE {tables}{cascade}")
+        scene.as_account(f"{service.name}-migrate", f"DROP TABLE {service.version_table}")
+    for service in SERVICES:
+        assert not scene.verify(service), scene.verify(service).lines()
+        scene.apply(service)
+    scene.create_tables()
+    scene.as_account(
+        "trigger-rw", "INSERT INTO jobs (name, created_at, updated_at) VALUES ('x', now(), now())"
+    )
+    scene.as_account("connector-rw", "SELECT * FROM users")
+    if scene.engine != "postgresql":  # which forgets what was granted on a table that is gone
+        scene.as_account("analytics-ro", "SELECT email FROM users")
+        assert not scene.verify(TRIGGER)
+    scene.apply_all()
+    assert not any(scene.verify(each) for each in SERVICES)
+
+
+INSERT = (
+    "INSERT INTO {} (platform, token, created_at, updated_at)"
+    " VALUES ('{}', 'x', '2020-01-01 00:00:00', '2020-01-01 00:00:00')"
+)
+
+
+@pytest.mark.parametrize("last", (TRIGGER, CONNECTOR), ids=lambda each: each.name)
+def test_rows(scene: Scene, last: object) -> None:
+    """`trigger` can neither see, insert, move nor delete a row that is not of twitch; the owner sees all."""
+    scene.ready()
+    for service in sorted(SERVICES, key=lambda each: each is last):
+        scene.as_admin(scene.script(service))
+    rows = scene.rows_of_trigger()
+    for platform in ("discord", "twitch", "slack"):
+        scene.as_account("connector-rw", INSERT.format("platform_integrations", platform))
+    assert scene.as_account("trigger-rw", f"SELECT platform FROM {rows}") == [("twitch",)]
+    scene.as_account("trigger-rw", INSERT.format(rows, "twitch"))
+    assert scene.denied("trigger-rw", INSERT.format(rows, "discord"))
+    assert scene.denied("trigger-rw", f"UPDATE {rows} SET platform = 'discord'")
+    scene.as_account(
+        "trigger-rw", f"UPDATE {rows} SET platform = 'twitch', token = 'y' WHERE platform = 'discord'"
+    )
+    scene.as_account("trigger-rw", f"UPDATE {rows} SET token = 'z'")
+    scene.as_account("trigger-rw", f"DELETE FROM {rows} WHERE platform <> 'twitch' OR token = 'x'")
+    assert scene.denied("trigger-rw", f"SELECT owner FROM {rows}") or scene.engine != "postgresql"
+    if scene.engine == "postgresql":
+        returning = INSERT.format(rows, "discord") + " RETURNING id"
+        assert scene.denied("trigger-rw", returning)
+        prepared = f"PREPARE s AS SELECT platform FROM {rows}; EXECUTE s"
+    else:
+        assert scene.denied("trigger-rw", "SELECT id FROM platform_integrations")
+        assert scene.denied("trigger-rw", "DELETE FROM platform_integrations")
+        prepared = f"PREPARE s FROM 'SELECT platform FROM {rows}'; EXECUTE s"
+    assert scene.as_account("trigger-rw", prepared) == [("twitch",)] * 2
+    seen = scene.as_account("connector-rw", "SELECT platform, token FROM platform_integrations ORDER BY id")
+    assert seen == [("discord", "x"), ("twitch", "z"), ("slack", "x"), ("twitch", "z")]
+    # a backfill by the owner reaches all rows
+    scene.as_account("connector-migrate", "UPDATE platform_integrations SET owner = 'me'")
+    assert scene.as_account("connector-rw", "SELECT DISTINCT owner FROM platform_integrations") == [("me",)]
+
+
+DENIED = {
+    "trigger-rw": [
+        *("SELECT * FROM users", "SELECT password FROM users", "SELECT email, password FROM users"),
+        *("INSERT INTO users (email) VALUES ('x')", "UPDATE users SET email = 'x'", "DELETE FROM users"),
+        *("SELECT * FROM alembic_version_connector", "DELETE FROM alembic_version_trigger"),
+        *(
+            "TRUNCATE TABLE jobs",
+            "DROP TABLE jobs",
+            "ALTER TABLE jobs ADD COLUMN x int",
+            "CREATE TABLE x (id int)",
+        ),
+        *("CREATE INDEX x ON jobs (name)", "CREATE VIEW x AS SELECT 1", "DROP TABLE users"),
+        *("GRANT SELECT ON jobs TO {analytics}", "SET ROLE {connector}"),
+    ],
+    "trigger-migrate": [
+        *("SELECT * FROM users", "DROP TABLE users", "ALTER TABLE platform_integrations ADD COLUMN x int"),
+        *(
+            "DELETE FROM alembic_version_connector",
+            "GRANT SELECT ON users TO {analytics}",
+            "CREATE DATABASE x",
+        ),
+    ],
+    "analytics-ro": [
+        *("SELECT * FROM users", "SELECT password FROM users", "DELETE FROM users"),
+        *("INSERT INTO users (email) VALUES ('x')", "UPDATE users SET email = 'x'"),
+        *("SELECT * FROM jobs", "SELECT * FROM platform_integrations", "CREATE TABLE x (id int)"),
+    ],
+}
+ALLOWED = {
+    "trigger-rw": [
+        *("SELECT id, email FROM users", "SELECT * FROM jobs", "SELECT * FROM alembic_version_trigger"),
+        *("UPDATE jobs SET name = 'x'", "DELETE FROM jobs"),
+    ],
+    "trigger-migrate": [
+        *("ALTER TABLE jobs ADD COLUMN x int", "CREATE INDEX ix ON jobs (x)", "UPDATE jobs SET x = 1"),
+        *("DELETE FROM alembic_version_trigger", "TRUNCATE TABLE jobs", "DROP TABLE jobs"),
+    ],
+    "analytics-ro": ["SELECT id, email FROM users"],
+}
+OF_ENGINE = {
+    "postgresql": [
+        *(
+            "CREATE TEMPORARY TABLE x (id int)",
+            "COPY jobs TO '/tmp/x'",
+            "CREATE SCHEMA x",
+            "SET ROLE pg_monitor",
+        ),
+        *(
+            "ALTER TABLE platform_integrations DISABLE ROW LEVEL SECURITY",
+            "SET session_replication_role = replica",
+        ),
+        *("SELECT pg_read_file('/etc/passwd')", "ALTER SYSTEM SET work_mem = '1MB'"),
+    ],
+    "mysql": [
+        *(
+            "CREATE TEMPORARY TABLE x (id int)",
+            "SELECT 1 INTO OUTFILE '/tmp/x'",
+            "SET GLOBAL max_connections = 1",
+        ),
+        *("SELECT * FROM mysql.user", "FLUSH TABLES", "LOCK TABLES jobs READ", "SHOW CREATE VIEW {rows}"),
+    ],
+}
+OF_ENGINE["mariadb"] = OF_ENGINE["mysql"]
+
+
+def test_denials(scene: Scene) -> None:
+    scene.ready()
+    names = {"analytics": scene.sql_account("analytics-ro"), "connector": scene.sql_account("connector-rw")}
+    if scene.engine == "mariadb":  # whose roles have no host
+        names["connector"] = "`connector-rw`"
+    wrong = []
+    for account in DENIED:
+        more = OF_ENGINE[scene.engine] if account == "trigger-rw" else []
+        for sql in (*DENIED[account], *more):
+            if not scene.denied(account, sql.format(**names, rows=scene.rows_of_trigger())):
+                wrong.append(f"{account} may {sql}")
+    for account, allowed in ALLOWED.items():
+        for sql in allowed:
+            try:
+                scene.as_account(account, sql)
+            except DriverErrors as error:
+                wrong.append(f"{account} may not {sql}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_log_shows_a_password(scene: Scene) -> None:
+    """With all statements logged; the new password works, the old one is refused."""
+    scene.ready()
+    old = dict(scene.passwords)
+    scene.passwords = {account: f"sEcret-{account}-'\"\\é" for account in ACCOUNTS}
+    with scene.logged_statements() as logged:
+        for service in SERVICES:
+            assert [line.partition(" ")[0] for line in scene.apply(service) if "password" in line]
+    text = logged()
+    assert "ALTER" in text and "sEcret" not in text
+    for account in ("trigger-rw", "trigger-migrate", "analytics-ro"):
+        scene.login(account).close()
+        with pytest.raises(DriverErrors):
+            scene.login(account, old[account])
+    with pytest.raises(DriverErrors):
+        scene.login("trigger-rw", "")
+    with closing(scene.login("connector-rw")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
