@@ -99,7 +99,9 @@ def _up(
     )
     # DB_POOL_SIZE counts reads and writes together: ten each, as the other servers have
     environ = (
-        prepare.clean_environment() | ours.database.environ() | {"LOG_LEVEL": "warning", "DB_POOL_SIZE": "20"}
+        prepare.clean_environment()
+        | ours.database.environ()
+        | {"LOG_LEVEL": "warning", "DB_POOL_SIZE": "20", "SHUTDOWN_DELAY": "0"}
     )
     servers: list[Server] = []
     for name in [*names, *(each for each in folders if each not in names)]:

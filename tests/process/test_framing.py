@@ -228,3 +228,11 @@ def test_an_answer_does_not_wait_for_the_rest_of_a_body(service: Process) -> Non
     assert first is not None and first.status == 404
     client.send(b"x" * 1000 + last())
     assert [answer.status for answer in client.answers()] == [200]
+
+
+def test_a_request_has_one_answer(service: Process) -> None:
+    client = Client(service.port).send(post(CHUNKED, name="/v1/nothing"))
+    first = client.answer()
+    assert first is not None and first.status == 404
+    client.send(b"+2\r\n{}\r\n0\r\n\r\n" + ATTACK)
+    assert client.answers() == []

@@ -13,15 +13,12 @@ from dbservice.cache.values import decode, encode
 
 from ..assertions import identical, kind
 from ..boundary_values import BOUNDARY_VALUES, COLUMNS
-from ..sample_service import Items, Users, Values
+from ..sample_service import Users, Values
 
 NOW = dt.datetime(2024, 1, 31, 13, 45, 0, 1, tzinfo=dt.UTC)
 
 
 class ValuesRow(Values, Row): ...
-
-
-class ItemRow(Items, Row): ...
 
 
 class UserRow(Users, Row): ...
@@ -105,4 +102,4 @@ def test_an_unknown_field_of_another_version_is_ignored() -> None:
 
 def test_a_row_still_accepts_what_a_query_answers() -> None:
     """msgspec checks no type when a row is made, and the annotations of a row are for the cache only."""
-    assert ItemRow.from_mapping(dict.fromkeys(ItemRow.columns(), object)).from_ is object
+    assert repr(UserRow.from_mapping(dict.fromkeys(UserRow.columns(), object)).email) == repr(object)
