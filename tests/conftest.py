@@ -15,6 +15,7 @@ from dbservice.service import Service
 from dbservice.settings import Settings
 from dbservice.testing import plugin, servers
 from dbservice.testing.plugin import fresh_database
+from dbservice.testing.servers.redis import Redis
 
 from .cli_service import CliService, CommandLine
 from .openapi import load_document
@@ -53,6 +54,18 @@ def migrated(settings: Settings) -> Settings:
     """The settings of a database that holds the sample service's tables."""
     create_tables(settings)
     return settings
+
+
+@pytest.fixture(scope="session")
+def cache_server() -> Iterator[Redis]:
+    """A Redis. A test that stops it must start it again."""
+    try:
+        server = Redis()
+    except servers.ServerNotFound as missing:
+        plugin.skip_without("redis", missing)
+        raise
+    with server:
+        yield server
 
 
 @pytest.fixture(scope="module", params=sorted(servers.ENGINES))

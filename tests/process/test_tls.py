@@ -159,16 +159,20 @@ class Secured:
 
 
 class TlsBefore:
-    """TLS in front of a PostgreSQL that was built without it."""
+    """TLS in front of a PostgreSQL that was built without it, or `at_once` in front of another server."""
 
-    def __init__(self, settings: Settings, certificate: Path, key: Path) -> None:
+    def __init__(self, settings: Settings, certificate: Path, key: Path, *, at_once: bool = False) -> None:
         self._target = (settings.db_host, settings.db_port)
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(certificate, key)
         self.encrypted: list[bool] = []
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        serving = asyncio.start_server(self._serve, "127.0.0.1", 0)
+        serving = (
+            asyncio.start_server(self._pass_on_to_server, "127.0.0.1", 0, ssl=self._context)
+            if at_once
+            else asyncio.start_server(self._serve, "127.0.0.1", 0)
+        )
         self._server = asyncio.run_coroutine_threadsafe(serving, self._loop).result()
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -184,10 +188,15 @@ class TlsBefore:
                 writer.write(b"S")
                 await writer.start_tls(self._context)
                 first = b""
-            server = await asyncio.open_connection(*self._target)
-            server[1].write(first)
-            await asyncio.gather(_pass_on(reader, server[1]), _pass_on(server[0], writer))
+            await self._pass_on_to_server(reader, writer, first)
         writer.close()
+
+    async def _pass_on_to_server(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b""
+    ) -> None:
+        server = await asyncio.open_connection(*self._target)
+        server[1].write(first)
+        await asyncio.gather(_pass_on(reader, server[1]), _pass_on(server[0], writer))
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,12 +5,16 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from markdown_it import MarkdownIt
+from sqlalchemy import MetaData
 
+from dbservice import Service
+from dbservice.accounts.cache import acl_file
 from dbservice.schema import MANAGED_COLUMNS, RESERVED_ATTRIBUTES
 from dbservice.settings import Settings
 
@@ -39,6 +43,13 @@ def loaded(path: Path) -> dict[str, Any]:
     module: dict[str, Any] = {"__name__": "stamped"}
     exec(compile(code, path, "exec"), module)
     return module
+
+
+def module(*classes: type) -> ModuleType:
+    """A module with these classes."""
+    made = ModuleType("access")
+    vars(made).update({each.__name__: each for each in classes})
+    return made
 
 
 def test_the_form_needs_no_trust() -> None:
@@ -124,6 +135,8 @@ RIGHT: dict[str, dict[str, Any]] = {
             ]
         }
     },
+    "cache": {"cache": "redis", "service_name": "abacus"},
+    "cache that is only read": {"cache": "valkey", "tables": {}, "service_name": "abacus"},
     "description": {"description": "Kunden – für „alle“, it's 漢字 " + "漢" * 22},
 }
 
@@ -353,9 +366,30 @@ def test_a_service_that_owns_nothing_has_no_migration(stamp: Stamp) -> None:
     assert [column.name for column in imports.__table__.columns if column.info.get("secret")] == ["token"]
 
 
+@pytest.mark.parametrize("cache", ["redis", "valkey"])
+@pytest.mark.parametrize("shared", ["read", "read-write"])
+def test_a_cache_has_a_client_and_an_account(stamp: Stamp, cache: str, shared: str) -> None:
+    access = {"jobs": {"columns": {"id": "bigint"}, "access": shared}}
+    answers = {"service_name": "a-b", "tables": {}, "shared": access}
+    service, without = stamp(answers | {"cache": cache}), stamp(answers, "without")
+    files = [{path.relative_to(each) for path in each.rglob("*")} for each in (service, without)]
+    added = ["deploy", "deploy/redis", "deploy/redis/users.acl", "tests/test_cache.py"]
+    assert sorted(map(str, files[0] - files[1])) == added and not files[1] - files[0]
+    project = tomllib.loads((service / "pyproject.toml").read_text())
+    needed = project["tool"]["setuptools"]["dynamic"]["dependencies"]["file"]
+    assert "src/dbservice/requirements-cache.txt" in needed
+    assert "\nCACHE_USER=a-b-cache\n" in (service / ".env.example").read_text()
+    assert ("`cache: Cache`" in (service / "README.md").read_text()) == (shared == "read-write")
+    for file in ("pyproject.toml", ".env.example", "README.md"):
+        assert not re.search("cache[^s]|redis|valkey", (without / file).read_text(), re.I)
+    found = [each for each in loaded(service / "src/a_b/access.py").values() if hasattr(each, "__access__")]
+    made = Service("a-b", MetaData(), access=module(*found), root=service)
+    assert (service / "deploy/redis/users.acl").read_text() == acl_file(made)
+
+
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "mariadb", "sqlite"])
 def test_a_shell_can_load_every_line_of_the_settings(stamp: Stamp, engine: str) -> None:
-    service = stamp({"service_name": "a-b", "database": engine})
+    service = stamp({"service_name": "a-b", "database": engine, "cache": "redis"})
     text = (service / ".env.example").read_text()
     assert "set -a; . ./.env; set +a" in text
     settings = re.sub("^# (?=[A-Z_]+=)", "", text, flags=re.M)

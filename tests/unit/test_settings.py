@@ -101,6 +101,10 @@ def test_every_variable_is_taken(certificate: Path) -> None:
         "CACHE_PORT": "6380",
         "CACHE_USER": "app-cache",
         "CACHE_PASS": "geheim-3",
+        "CACHE_SSL_MODE": "verify-full",
+        "CACHE_SSL_CA": str(certificate),
+        "ADMIN_CACHE_USER": "root-cache",
+        "ADMIN_CACHE_PASS": "geheim-4",
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "JSON",
         "HOST": "0.0.0.0",
@@ -392,8 +396,9 @@ def test_a_wrong_ca_file_is_refused(tmp_path: Path, content: str | None, why: st
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
-    message = refusal(SERVER | {"DB_SSL_MODE": "verify-full", "DB_SSL_CA": str(path)})
-    assert message.startswith(f"DB_SSL_CA holds '{path}': allowed is a PEM file") and why in message
+    for place in ("DB", "CACHE"):
+        message = refusal(SERVER | {f"{place}_SSL_MODE": "verify-full", f"{place}_SSL_CA": str(path)})
+        assert message.startswith(f"{place}_SSL_CA holds '{path}': allowed is a PEM file") and why in message
 
 
 # Misspelt, and put there by others

@@ -2,7 +2,7 @@
 on PostgreSQL, MySQL, MariaDB and SQLite. Replaced by `copier update`: do not edit."""
 
 from .errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
-from .http.pools import Reads, Writes
+from .http.pools import Cache, ReadOnlyCache, Reads, Writes
 from .http.problems import Problem
 from .limits import Limits
 from .reads import Query, Statement, query
@@ -14,6 +14,7 @@ __all__ = [
     "DAL",
     "UNSET",
     "BadValue",
+    "Cache",
     "Conflict",
     "Create",
     "Limits",
@@ -23,6 +24,7 @@ __all__ = [
     "Patch",
     "Problem",
     "Query",
+    "ReadOnlyCache",
     "Reads",
     "Row",
     "Service",

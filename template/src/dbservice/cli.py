@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from . import logs, migrations, startup
+from .accounts import cache
 from .accounts import commands as accounts
 from .backends import Backend
 from .errors import StartupError
@@ -74,6 +75,9 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
         "--apply",
         action="store_true",
         help="run it as the administrator (ADMIN_DB_USER), and set the passwords",
+    )
+    grants.add_argument(
+        "--cache", action="store_true", help="print the ACL rule of the account in Redis or Valkey instead"
     )
     grants.set_defaults(command=_grants)
     verify = commands.add_parser(
@@ -178,6 +182,8 @@ def _revision(service: "Service", options: Any) -> int:
 
 
 def _grants(service: "Service", options: Any) -> int:
+    if options.cache:
+        return _grants_cache(service)
     # to print needs no account of the server
     given = os.environ if options.apply else {"DB_USER": "-", "DB_PASS": "-", **os.environ}
     settings = Settings.load(given)
@@ -191,6 +197,20 @@ def _grants(service: "Service", options: Any) -> int:
         return 1 if any(line.startswith("NOT DONE") for line in lines) else 0
     else:
         print(accounts.script(service, backend), end="")
+    return 0
+
+
+def _grants_cache(service: "Service") -> int:
+    # the database does not matter, so its variables may be missing
+    given = {name: value for name, value in os.environ.items() if "DB_" not in name}
+    settings = Settings.load({**given, "DB_TYPE": "sqlite", "DB_NAME": "-"})
+    text = cache.script(service, settings)
+    print(text, end="")
+    if cache.HASH_PLACEHOLDER in text:
+        print(
+            f"{service.name}: CACHE_PASS is not set: replace {cache.HASH_PLACEHOLDER} by the SHA-256 hash of the password.",
+            file=sys.stderr,
+        )
     return 0
 
 

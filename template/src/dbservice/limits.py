@@ -61,3 +61,7 @@ class Limits:
     bytes_in_flight: int = 64 * 1024 * 1024
     """Maximum size of all received bodies of requests in flight and of all answers that no client has read yet, in bytes;
     beyond it, 503."""
+    cache: float = 0.5
+    """Timeout of a command to the cache; then a value counts as absent."""
+    cache_pause: float = 1.0
+    """Time in which the cache is not asked after it failed to answer; values count as absent meanwhile."""

@@ -11,7 +11,7 @@ from typing import Any
 from .settings import Settings
 
 # Below WARNING these log statement parameters, which may be secrets. PyDAL uses two logger names.
-QUIET = {"databases", "pydal", "pyDAL", "aiosqlite", "aiomysql", "asyncpg", "asyncio", "sqlalchemy"}
+QUIET = {"databases", "pydal", "pyDAL", "aiosqlite", "aiomysql", "asyncpg", "asyncio", "sqlalchemy", "redis"}
 QUIET |= {"multipart", "python_multipart"}  # the bytes of a form
 UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 

@@ -190,9 +190,9 @@ _VOCABULARY = _words(
     localhost lock locked log long longer lost malformed manual mariadb match max maximum memory message method mismatch missing mode
     module more most must mysql name named names near needs no non none nonetype not null number numeric object of offset
     on once one only open operand operands operation operator option or order other out outer packet parameter parameters
-    parse part partition password permission plan position positional prepared postgresql primary privilege privileges procedure
+    parse part partition password permission permissions plan position positional prepared postgresql primary privilege privileges procedure
     protocol query range reached read readonly recursive reference referenced references relation release remaining repeated
-    require required reserved reset result return returned returns right role roles rollback row rows running savepoint schema
+    require required reserved reset result return returned returns right role roles rollback row rows run running savepoint schema
     second select sequence serializable serialize server session set shutdown shutting size slots smallint snapshot some
     space specified started state statement statements string sub subquery sqlite subscriptable support supported supports
     syntax system t table tables takes temporary terminating text than that the there this time timeout timestamp to token

@@ -15,7 +15,9 @@ from fastapi import APIRouter, FastAPI
 
 from . import logs, startup
 from .accounts.commands import check_runtime
+from .accounts.declared import only_reads
 from .backends import Backend, backend_for
+from .cache import CacheClient, CacheConnection, CacheReader
 from .http.app import create_app
 from .http.load import Load
 from .http.metrics import Metrics
@@ -125,14 +127,16 @@ class Service:
 
 
 _CLOSING = 1.0
-"""Seconds for closing connections to the database, even if requests have taken all the time there was."""
+"""Seconds for closing connections, even if requests have taken all the time there was."""
 
 
 class Running:
-    """A running service: its backend, its pools, the database revision, whether it is draining."""
+    """A running service: its backend, its pools, its cache, the database revision, whether it is draining."""
 
     def __init__(self, service: Service, backend: Backend, revision: str | None) -> None:
         self.service, self.backend, self.revision = service, backend, revision
+        self._cache = CacheConnection(service.name, backend.settings, service.limits)
+        self.read_only_cache = CacheReader(self._cache)
         self.reads = ReadPool(backend, tables=service.all_tables)
         self.writes = WritePool(backend, service.all_tables)
         self.readiness = Readiness(service, backend, revision)
@@ -143,14 +147,22 @@ class Running:
         """Once it is draining: the latest end, by `time.monotonic`."""
 
     async def stop(self) -> None:
-        """Finish the units of work and the reads, and close the connections to the database; by `ends_at`."""
+        """Finish the units of work and the reads, and close the connections to the database and the cache; by `ends_at`."""
         left = self.service.limits.drain
         if self.ends_at is not None:
             left = max(_CLOSING, self.ends_at - time.monotonic())
         with suppress(TimeoutError):
             async with asyncio.timeout(left + _CLOSING):
                 await self.writes.stop(left)
-                await asyncio.gather(self.reads.stop(), self.readiness.stop())
+                await asyncio.gather(self.reads.stop(), self.readiness.stop(), self._cache.close())
+
+    @cached_property
+    def cache(self) -> CacheClient:
+        """The cache. Raises RuntimeError for a service that only reads."""
+        if only_reads(self.service):
+            name = self.service.name
+            raise RuntimeError(f"{name} only reads, and so does its cache: write `cache: ReadOnlyCache`")
+        return CacheClient(self._cache)
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can."""

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     cache_port: Port = 6379
     cache_user: Text = ""
     cache_pass: Secret = SecretStr("")
+    cache_ssl_mode: SslMode = Field("disable", description="disable, require or verify-full")
+    cache_ssl_ca: Path | None = Field(None, description="a PEM file, with CACHE_SSL_MODE=verify-full")
+    admin_cache_user: Text = ""
+    admin_cache_pass: Secret = SecretStr("")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("text", description="text or json")
     host: Host = "127.0.0.1"
@@ -158,11 +162,12 @@ class Settings(BaseSettings):
             raise ValueError("it is a folder" if path.is_dir() else "its folder does not exist")
         return str(path)
 
-    @field_validator("db_ssl_ca")
+    @field_validator("db_ssl_ca", "cache_ssl_ca")
     @classmethod
     def _ca(cls, value: Path, info: ValidationInfo) -> Path:
-        if info.data.get("db_ssl_mode", "verify-full") != "verify-full":
-            raise ValueError(f"with DB_SSL_MODE={info.data['db_ssl_mode']} nothing would be verified")
+        name = f"{str(info.field_name).removesuffix('_ca')}_mode"
+        if info.data.get(name, "verify-full") != "verify-full":
+            raise ValueError(f"with {name.upper()}={info.data[name]} nothing would be verified")
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
         except ssl.SSLError:
@@ -289,7 +294,7 @@ def _secret(name: str, value: str, file: str) -> str:
 
 def _meant(name: str) -> str | None:
     """The variable that `name` probably misspells, or None."""
-    found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|ADMIN_DB_|DB_|CACHE_)(.+?)(_FILE)?", name)
+    found = re.fullmatch("(MIGRATE_DB_|MIGRATE_|ADMIN_DB_|ADMIN_CACHE_|DB_|CACHE_)(.+?)(_FILE)?", name)
     if not found:
         return None
     known = [each.removeprefix(found[1]) for each in VARIABLES if each.startswith(found[1])]

@@ -98,7 +98,6 @@ def declared_of(
     SQL."""
     own = tuple(sorted(service.tables.tables))
     shared = tuple(sorted((_access(each, literal) for each in service.shared), key=lambda each: each.table))
-    writes = bool(own) or any(len(each.verbs) > 1 for each in shared)
     # besides the pool: the health check, and a connection that cancels a statement
     connections = 2 * settings.replicas * (settings.db_pool_size + 2)
     return Declared(
@@ -106,7 +105,7 @@ def declared_of(
         package=service.package,
         database=settings.db_name,
         schema=service.schema,
-        runtime=f"{service.name}-{'rw' if writes else 'ro'}",
+        runtime=f"{service.name}-{'ro' if only_reads(service) else 'rw'}",
         migrate=f"{service.name}-migrate" if own else None,
         own=own,
         version_table=service.version_table,
@@ -128,6 +127,11 @@ def _references(tables: sa.MetaData, shared: Sequence[str]) -> tuple[tuple[str, 
 def lock_table(service: str) -> str:
     """The name of the table with the migration lock of a service."""
     return f"alembic_lock_{service.replace('-', '_')}"
+
+
+def only_reads(service: DeclaringService) -> bool:
+    """Whether the service owns no table and writes to none: its accounts of the database and the cache may only read."""
+    return not service.tables.tables and all(each.__access__.mode == "read" for each in service.shared)
 
 
 def _access(shared: type[SharedTable], literal: Callable[[ColumnType, Any], str]) -> TableAccess:

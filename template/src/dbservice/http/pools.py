@@ -1,4 +1,4 @@
-"""A route's way to the database: `reads: Reads`, `writes: Writes`."""
+"""A route's way to the database and to the cache: `reads: Reads`, `writes: Writes`, `cache: Cache`."""
 
 import functools
 import inspect
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from ..cache import CacheClient, CacheReader
 from ..reads import ReadPool
 from ..writes import WritePool
 
@@ -21,12 +22,26 @@ async def _writes(request: Request) -> WritePool:
     return pool
 
 
+async def _cache(request: Request) -> CacheClient:
+    client: CacheClient = request.app.state.running.cache
+    return client
+
+
+async def _read_only_cache(request: Request) -> CacheReader:
+    reader: CacheReader = request.app.state.running.read_only_cache
+    return reader
+
+
 Reads = Annotated[ReadPool, Depends(_reads)]
 """A route's way to read: `reads: Reads`."""
 Writes = Annotated[WritePool, Depends(_writes)]
 """A route's way to write: `writes: Writes`."""
+Cache = Annotated[CacheClient, Depends(_cache)]
+"""A route's way to the cache: `cache: Cache`."""
+ReadOnlyCache = Annotated[CacheReader, Depends(_read_only_cache)]
+"""A route's way to the cache in a service that only reads: `cache: ReadOnlyCache`."""
 
-_POOLS = {Reads: "reads", Writes: "writes"}
+_POOLS = {Reads: "reads", Writes: "writes", Cache: "cache", ReadOnlyCache: "read_only_cache"}
 
 
 def inject_pools(endpoint: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +51,7 @@ def inject_pools(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     pools = [
         (name, _POOLS[p.annotation])
         for name, p in signature.parameters.items()
-        if p.annotation in (Reads, Writes)
+        if p.annotation in tuple(_POOLS)
     ]
     if not pools or not inspect.iscoroutinefunction(endpoint):
         return endpoint

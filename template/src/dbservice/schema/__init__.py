@@ -19,7 +19,7 @@ from .columns import (
 )
 from .declaring import RESERVED_ATTRIBUTES
 from .naming import NAMING_CONVENTION, constraint_name
-from .rows import ColumnSchema, Page, Row
+from .rows import ColumnSchema, Page, Row, decode_column
 from .shared import Access, SharedTable, access_of, only_value
 from .tables import (
     MANAGED_COLUMNS,
@@ -59,6 +59,7 @@ __all__ = [
     "UnsetType",
     "access_of",
     "constraint_name",
+    "decode_column",
     "default_of",
     "has_default",
     "is_managed",

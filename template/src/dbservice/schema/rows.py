@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError, core_schema
 
 from ..types import ColumnType
-from .columns import Declared
+from .columns import ColumnDescriptor, Declared
 
 
 def split_bases(name: str, bases: tuple[type, ...]) -> tuple[type[Declared] | None, tuple[type, ...]]:
@@ -22,6 +22,31 @@ def split_bases(name: str, bases: tuple[type, ...]) -> tuple[type[Declared] | No
     return (tables[0] if tables else None), tuple(base for base in bases if base not in tables)
 
 
+class _AnyInstance(type):
+    def __instancecheck__(cls, value: object) -> bool:
+        return True
+
+
+class _ColumnValue(metaclass=_AnyInstance):
+    """The type of a column's attribute, for msgspec: any value of the column. msgspec decodes it with `decode_column`."""
+
+    column: ClassVar[sa.Column[Any]]
+
+
+def _column_value(column: ColumnDescriptor[Any]) -> type[_ColumnValue]:
+    made: Any = _AnyInstance(column.name, (_ColumnValue,), {"column": column.column})
+    return made  # type: ignore[no-any-return]
+
+
+def decode_column(kind: type, value: Any) -> Any:
+    """The `dec_hook` of msgspec for rows: a column's value in the format of the API. Raises ValueError."""
+    if not issubclass(kind, _ColumnValue):
+        raise NotImplementedError(f"a {kind.__name__} cannot be decoded")
+    column_type: sa.types.TypeEngine[Any] = kind.column.type
+    assert isinstance(column_type, ColumnType)
+    return None if value is None and kind.column.nullable else column_type.from_json(value)
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class _RowMeta(msgspec.StructMeta):
     def __new__(
@@ -29,10 +54,10 @@ class _RowMeta(msgspec.StructMeta):
     ) -> "_RowMeta":
         table, bases = split_bases(name, bases)
         if table is not None:
-            columns = {each.attribute: each.name for each in table.__columns__.values() if each.on_rows}
+            columns = [each for each in table.__columns__.values() if each.on_rows]
             own = namespace.get("__annotations__", {})
-            namespace["__annotations__"] = dict.fromkeys(columns, Any) | own
-            options["rename"] = columns
+            namespace["__annotations__"] = {each.attribute: _column_value(each) for each in columns} | own
+            options["rename"] = {each.attribute: each.name for each in columns}
         cls: Any = super().__new__(mcs, name, bases, namespace, frozen=True, **options)
         if table is not None:
             cls.__source__ = table.__table__

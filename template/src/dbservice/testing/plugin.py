@@ -189,10 +189,16 @@ def find_server(engine: str, config: pytest.Config) -> servers.Server:
     try:
         return servers.find(engine)
     except servers.ServerNotFound as missing:
-        _missing[engine] = str(missing)
-        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-            pytest.fail(f"{engine}: {missing}", pytrace=False)
-        pytest.skip(f"{engine}: {missing}")
+        skip_without(engine, missing)
+        raise
+
+
+def skip_without(server: str, missing: servers.ServerNotFound) -> None:
+    """Skip the test, and report the missing server at the end of the session; on CI, fail."""
+    _missing[server] = str(missing)
+    if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+        pytest.fail(f"{server}: {missing}", pytrace=False)
+    pytest.skip(f"{server}: {missing}")
 
 
 @contextmanager
