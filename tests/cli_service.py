@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -151,6 +151,17 @@ class CliService:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def migrate_at_once(self, count: int, ports: Sequence[int] = ()) -> list[tuple[int, str, str]]:
+        """`migrate` in so many processes at once, or in TEST_MIGRATE_PROCESSES of them, which go round through these ports;
+        what `run` answers, of each."""
+        count = int(os.environ.get("TEST_MIGRATE_PROCESSES", count))
+        processes = []
+        for number in range(count):
+            to = {"DB_PORT": str(ports[number % len(ports)])} if ports else {}
+            processes.append(self.start("migrate", MIGRATE_LOCK_TIMEOUT="300", **to))
+        said = [process.communicate(timeout=300) for process in processes]
+        return [(process.returncode, *each) for process, each in zip(processes, said, strict=True)]
 
     @staticmethod
     def wait_for(revision: Path, process: "subprocess.Popen[str]") -> None:

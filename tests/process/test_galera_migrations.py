@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -55,12 +54,11 @@ def test_processes_on_all_nodes_apply_each_revision_once(
     indexes = [f'op.create_index("ix{number}", "t0", ["c{number}"])' for number in range(4)]
     write_revision(cli_service, "0001", None, *tables, *columns, *indexes)
     write_revision(cli_service, "0002", "0001", CREATE.format("last"))
-    runners = [cli_service.start("migrate", DB_PORT=str(nodes[each % 3].port)) for each in range(4)]
-    said = [each.communicate(timeout=120) for each in runners]
-    assert [each.returncode for each in runners] == [0] * 4, said
-    assert all("is at revision 0002" in out for out, _ in said)
-    assert sum("Running upgrade  -> 0001" in err for _, err in said) == 1
-    assert sum("Running upgrade 0001 -> 0002" in err for _, err in said) == 1
+    said = cli_service.migrate_at_once(4, [node.port for node in nodes])
+    assert {code for code, _, _ in said} == {0}, said
+    assert all("is at revision 0002" in out for _, out, _ in said)
+    assert sum("Running upgrade  -> 0001" in err for _, _, err in said) == 1
+    assert sum("Running upgrade 0001 -> 0002" in err for _, _, err in said) == 1
     assert "alembic_journal_demo" not in names(cli_service)
 
 
@@ -86,7 +84,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(
     )
     runner = cli_service.start("migrate")
     cli_service.wait_for(revision, runner)
-    runner.send_signal(signal.SIGKILL)
+    runner.kill()
     runner.communicate()
     revision.with_suffix(".go").touch()
     monkeypatch.setattr(galera, "LEASE", 1.0)

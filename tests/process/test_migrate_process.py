@@ -80,6 +80,18 @@ def test_a_signal_ends_the_wait_for_the_lock(cli_service: CliService) -> None:
     assert (code, out) == (143, "") and not [line for line in err if "Traceback" in line]
 
 
+def test_a_killed_process_does_not_keep_the_lock(cli_service: CliService) -> None:
+    body = (CREATE.format("first"), "wait_for_test()", CREATE.format("second"))
+    revision = write_revision(cli_service, "0001", None, *body)
+    process = cli_service.start("migrate")
+    cli_service.wait_for(revision, process)
+    process.kill()
+    process.communicate()
+    revision.with_suffix(".go").touch()
+    cli_service.upgrade()
+    assert {"first", "second"} <= names(cli_service)
+
+
 @pytest.mark.engines("sqlite")
 def test_a_signal_ends_a_revision_that_is_busy_in_python(cli_service: CliService) -> None:
     revision = write_revision(cli_service, "0001", None, CREATE.format("first"), "wait_for_test()")

@@ -1,7 +1,7 @@
 """Migrations behind a PgBouncer that gives the server's session to another client after each transaction."""
 
-import signal
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from dbservice.testing.plugin import fresh_database
 
 from ..bouncer import pgbouncer
 from ..cli_service import CliService
-from ..conformance.migrations.live_tables import change_things, names
+from ..conformance.migrations.live_tables import connected, names
 from ..conformance.migrations.written_revisions import write_revision
 
 CREATE = 'op.create_table("{}", sa.Column("a", types.Integer()))'
@@ -48,27 +48,33 @@ def test_one_session_holds_the_lock(pooled: CliService) -> None:
 def test_processes_at_once_take_turns(pooled: CliService) -> None:
     write_revision(pooled, "0001", None, CREATE.format("first"), CONCURRENTLY, CREATE.format("second"))
     write_revision(pooled, "0002", "0001", CREATE.format("third"))
-    runners = [pooled.start("migrate") for _ in range(3)]
-    said = [each.communicate(timeout=60) for each in runners]
-    assert [each.returncode for each in runners] == [0] * 3, said
-    assert sum("Running upgrade  -> 0001" in err for _, err in said) == 1
-    assert sum("Running upgrade 0001 -> 0002" in err for _, err in said) == 1
+    said = pooled.migrate_at_once(3)
+    assert {code for code, _, _ in said} == {0}, said
+    assert sum("Running upgrade  -> 0001" in err for _, _, err in said) == 1
+    assert sum("Running upgrade 0001 -> 0002" in err for _, _, err in said) == 1
 
 
 def test_a_killed_holder_does_not_keep_the_lock(pooled: CliService) -> None:
     revision = write_revision(pooled, "0001", None, CREATE.format("first"), "wait_for_test()")
     runner = pooled.start("migrate")
     pooled.wait_for(revision, runner)
-    runner.send_signal(signal.SIGKILL)
+    runner.kill()
     runner.communicate()
     revision.with_suffix(".go").touch()
     pooled.upgrade()
     assert "first" in names(pooled)
 
 
-def test_the_tables_are_in_the_schema_whatever_session_a_transaction_gets(pooled: CliService) -> None:
-    write_revision(pooled, "0001", None, CREATE.format("first"))
-    # what another client has left to the session
-    change_things(pooled, "CREATE SCHEMA elsewhere", "SET search_path = elsewhere")
-    pooled.upgrade()
-    change_things(pooled, "SELECT 1 FROM public.first")
+def test_a_transaction_has_its_settings_in_any_session(pooled: CliService) -> None:
+    with ExitStack() as stack:
+        others = [stack.enter_context(closing(pooled.database.connect())) for _ in range(2)]
+        others[0].cursor().execute("CREATE SCHEMA elsewhere")
+        others[0].commit()
+        for other in others:  # each in a session of its own, which it leaves like this
+            other.cursor().execute("SET search_path = elsewhere")
+        for other in others:
+            other.commit()
+        connection = stack.enter_context(connected(pooled))
+        others[0].cursor().execute("SELECT 1")  # keeps the session that the migration has set up
+        settings = "SELECT current_schema(), current_setting('lock_timeout')"
+        assert connection.exec_driver_sql(settings).one() == ("public", "3s")
