@@ -210,8 +210,8 @@ async def test_each_write_that_is_answered_503_is_counted_in_the_log(
         blocked = asyncio.ensure_future(running.writes.run(lambda db: go.wait(60)))
         writes = [asyncio.ensure_future(client.post("/v1/users", json=USER)) for _ in range(30)]
         await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
-        await until(lambda: sum(each.done() for each in writes) == 29)
-        await until(lambda: counted() == 29)
+        await until(lambda: sum(each.done() for each in writes) >= 29)
+        await until(lambda: counted() >= 29)  # one waits for the thread, if its time is not over
         go.set()
         await asyncio.gather(blocked, *writes)
     assert (
