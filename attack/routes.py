@@ -45,12 +45,12 @@ async def slow_unit(body: dict[str, Any], writes: Writes) -> str:
 
 @router.post("/pairs/{first}/{second}")
 async def update_both(first: int, second: int, writes: Writes) -> str:
-    """Add 1 to the balance of both users, in this order."""
+    """Add 1 to the visits of both users, in this order."""
 
     def unit(db: DAL) -> None:
         users = db[Users]
         for each in (first, second):
-            db(users.id == each).update(balance=users.balance + 1)
+            db(users.id == each).update(visits=users.visits + 1)
 
     await writes.run(unit)
     return "done"

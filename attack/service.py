@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report import Result
+from report import HEALTH_BOUND, SHORT_HEALTH_BOUND, Result
 from tests.process.raw_http import Answer, Client, request
 
 from dbservice.settings import Settings
@@ -25,6 +25,8 @@ from dbservice.testing.servers import Database, Server
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PACKAGE = "attack_svc"
+SHORT = {"headers_timeout": 2.0, "receive": 2.0, "send": 2.0}
+"""Limits of what takes long by default, for the short form."""
 
 
 class Failed(Exception):
@@ -67,6 +69,8 @@ class Target:
     server: Server | None
     database: Database
     short: bool
+    _running: "Service | None" = None
+    _options: tuple[Any, ...] = ()
 
     @property
     def settings(self) -> Settings:
@@ -85,11 +89,11 @@ class Target:
         """How many users there are with this."""
         return int(self.rows(f"SELECT COUNT(*) FROM users WHERE {condition}")[0][0])
 
-    def environ(self, database: Database | None = None, **more: str) -> dict[str, str]:
+    def environ(self, **more: str) -> dict[str, str]:
         removed = re.compile("DB_|MIGRATE_|PG|PYTHON|MAKE|CACHE_|LOG_|ATTACK_|SHUTDOWN_|PORT$|HOST$")
         kept = {name: value for name, value in os.environ.items() if not removed.match(name)}
         path = {"PYTHONPATH": str(self.folder / "src"), "LOG_LEVEL": "warning", "ATTACK_LIMITS": "{}"}
-        return kept | path | (database or self.database).environ() | more
+        return kept | path | self.database.environ() | more
 
     def migrate(self) -> None:
         _run([sys.executable, "-m", PACKAGE, "migrate"], cwd=self.folder, env=self.environ())
@@ -102,19 +106,33 @@ class Target:
         limits: Mapping[str, Any] | None = None,
         files: int | None = None,
         environ: Mapping[str, str] | None = None,
-        database: Database | None = None,
+        fresh: bool = False,
     ) -> Iterator["Service"]:
-        """A new process of the service that is ready, and its monitor; `limits` are not the defaults, `files` is how many
-        descriptors it may have."""
-        service = Service(self, result, limits or {}, files, environ or {}, database)
+        """A process of the service that is ready, and its monitor; `limits` are not the defaults, `files` is how many
+        descriptors it may have. It is that of the probe before if that was the same, unless it is to be `fresh`."""
+        options = (limits or {}, files, environ or {})
+        if self._running is None or self._options != options or fresh:
+            self.stop()
+            self._running, self._options = Service(self, *options), options
+            self._running.wait_until_ready()
+        service = self._running
+        service.begin(result)
         try:
-            service.wait_until_ready()
             with service.watched():
                 yield service
-            log = service.said()
-            result.check("Traceback" not in log, f"a traceback in the log: ...{log[-1200:]}")
-        finally:
-            service.kill()
+        except BaseException:
+            self.stop()
+            raise
+        log = service.said()
+        result.check("Traceback" not in log, f"a traceback in the log: ...{log[-1200:]}")
+        if service.process.poll() is not None:
+            self.stop()
+
+    def stop(self) -> None:
+        """End the process that `service` has started."""
+        if self._running is not None:
+            self._running.kill()
+            self._running = None
 
 
 @contextmanager
@@ -129,6 +147,7 @@ def target(engine: str, folder: Path, short: bool) -> Iterator[Target]:
             database = server.create_database("attack")
         made = Target(engine, folder, work, server, database, short)
         made.migrate()
+        stack.callback(made.stop)
         yield made
 
 
@@ -142,30 +161,35 @@ _OPTIONS = {
 class Service:
     """A process of the service."""
 
+    result: Result
+    _said = 0
+
     def __init__(
         self,
         target: Target,
-        result: Result,
-        limits: Mapping[str, Any],
-        files: int | None,
-        environ: Mapping[str, str],
-        database: Database | None = None,
+        limits: Mapping[str, Any] | None = None,
+        files: int | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        self.target, self.result = target, result
+        self.target = target
         self.port = servers.free_port()
         self.log = target.work / f"{self.port}.log"
         command = [sys.executable, "-m", PACKAGE, "serve", "--port", str(self.port)]
         if files:
             command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
-        environ = target.environ(database, **environ) | {"ATTACK_LIMITS": json.dumps(limits)}
+        environ = target.environ(**environ or {}) | {"ATTACK_LIMITS": json.dumps(limits or {})}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=target.folder, env=environ, stdout=log, stderr=log, start_new_session=True
             )
 
+    def begin(self, result: Result) -> None:
+        """From now on it is watched for `result`, and `said` begins."""
+        self.result, self._said = result, self.log.stat().st_size
+
     def said(self) -> str:
-        """What is in its log."""
-        return self.log.read_text(errors="replace")
+        """What it has logged since `begin`."""
+        return self.log.read_bytes()[self._said :].decode(errors="replace")
 
     def ask(self, method: str, path: str, body: Any = None, *headers: str) -> Answer | None:
         """The answer over a new connection; None if there is none."""
@@ -237,7 +261,8 @@ class Service:
         finally:
             found, _ = monitor.communicate()
             alive = self.process.poll() is None
-            self.result.watched(json.loads(found), health=health and alive)
+            bound = SHORT_HEALTH_BOUND if self.target.short else HEALTH_BOUND
+            self.result.watched(json.loads(found), health=health and alive, bound=bound)
 
 
 def wait_for(condition: Any, seconds: float = 60) -> bool:

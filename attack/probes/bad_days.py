@@ -111,12 +111,13 @@ def start(target: Target, result: Result) -> None:
 def sigterm(target: Target, result: Result) -> None:
     """SIGTERM under load: /readyz is 503 before the port closes, nobody is refused before, what is acknowledged is stored,
     and a client that does not read delays the end no longer than the limits say."""
-    environ = {"SHUTDOWN_DELAY": "2"} if target.short else {}
-    limits = {"drain": 5.0} if target.short else {}
-    allowed = 9 if target.short else 28
-    service = Service(target, result, limits, None, environ)
+    environ = {"SHUTDOWN_DELAY": "1"} if target.short else {}
+    limits = {"drain": 3.0} if target.short else {}
+    allowed = 8 if target.short else 28
+    service = Service(target, limits, None, environ)
     try:
         service.wait_until_ready()
+        service.begin(result)
         large = service.create(f"sigterm-{time.monotonic_ns()}", note="x" * 900_000)
         deaf = [slow_reader(service.port).send(request("GET", f"/v1/users/{large}") * 16) for _ in range(4)]
         idle = [Client(service.port).send(request("GET", "/healthz")) for _ in range(8)]
@@ -155,8 +156,9 @@ def killed(target: Target, result: Result) -> None:
     """The database is killed under load and comes back, twice; SQLite with the service that it is a part of."""
     if target.server is None:
         for _ in range(2):
-            service = Service(target, result, {}, None, {})
+            service = Service(target)
             service.wait_until_ready()
+            service.begin(result)
             with service.watched(health=False), Writers(service, result, 8) as writers:
                 result.check(writers.go_on(100), "no write gets through")
                 service.kill()
@@ -207,7 +209,7 @@ def _readers(service: Service, result: Result) -> Iterator[None]:
 def _ends_on_sigterm(
     target: Target, result: Result, what: str, environ: dict[str, str], has_begun: Callable[[], object]
 ) -> None:
-    service = Service(target, result, {}, None, environ)
+    service = Service(target, None, None, environ)
     try:
         has_begun()
         time.sleep(1)

@@ -5,7 +5,7 @@ from contextlib import closing
 
 from clients import KeptAlive, close_all, concurrently, ended, slow_reader
 from report import Result
-from service import Service, Target, wait_for
+from service import SHORT, Service, Target, wait_for
 from tests.process.raw_http import Client, request
 from tests.process.smuggling import post
 
@@ -14,7 +14,7 @@ PADDING = 900_000
 
 def slow_clients(target: Target, result: Result) -> None:
     """With 1024 descriptors: idle connections, half-sent requests and bodies, while others read and write; then a drip."""
-    limits = {"headers_timeout": 2.0, "receive": 2.0} if target.short else {}
+    limits = SHORT if target.short else {}
     wait = 2 if target.short else 20
     with target.service(result, files=1024, limits=limits) as service:
         began = time.monotonic()
@@ -52,9 +52,9 @@ def slow_clients(target: Target, result: Result) -> None:
 
 def unread(target: Target, result: Result) -> None:
     """Clients that ask for large pages and do not read, beside those that keep a connection for their next request."""
-    limits = {"send": 2.0} if target.short else {}
+    limits = SHORT if target.short else {}
     wait = 2 if target.short else 20
-    with target.service(result, limits=limits) as service:
+    with target.service(result, limits=limits, files=1024, fresh=not target.short) as service:
         ids = concurrently(
             lambda n: service.create(f"large-{time.monotonic_ns()}-{n}", note="x" * PADDING), range(20), 2
         )
@@ -65,7 +65,7 @@ def unread(target: Target, result: Result) -> None:
         page = request("GET", f"/v1/users?limit=200&after={ids[0] - 1}")
         clients = [slow_reader(service.port).send(page * 20) for _ in range(16)]
         result.add(refused=len(clients))
-        time.sleep(1)
+        wait_for(lambda: service.gauge("http_bytes_in_flight") > 0, 20)
         while service.gauge("http_bytes_in_flight") and time.monotonic() < began + wait + 12:
             _ordinary(service, result)
             time.sleep(0.3)
@@ -87,10 +87,10 @@ def unread(target: Target, result: Result) -> None:
 
 def stalled_bodies(target: Target, result: Result) -> None:
     """500 bodies of 1 MB, each without its last byte."""
-    number = 200 if target.short else 500
+    number = 120 if target.short else 500
     body = b'{"email": "stalled-%d-%d", "note": "' + b"x" * PADDING + b'"}'
     stamp = time.monotonic_ns()
-    with target.service(result) as service:
+    with target.service(result, fresh=not target.short) as service:
 
         def attack(each: int) -> Client:
             whole = request("POST", "/v1/users", body % (each, stamp), "Connection: close")
