@@ -57,7 +57,7 @@ HOSTILE_TEXTS = (
 )
 TEXTS = ("", "a", *HOSTILE_TEXTS)
 NOT_TEXT = ("\0", "a\0b", "\ud800", "\udfffa", 5, 1.5, True, ["a"], {"a": 1})
-NOT_WHOLE: tuple[Any, ...] = (1.0, 1.5, 1e3, "1", "", "x", True, [1], {}, 2**64, -(2**64))
+NOT_WHOLE: tuple[Any, ...] = (1.5, 1e-3, 1e300, "1", "", "x", True, [1], {}, 2**64, -(2**64))
 NOT_DECIMAL: tuple[Any, ...] = (
     *(
         "", " 1", "1 ", "1\n", "+1", ".5", "5.", "1,5", "1_0", "1e3", "0x10", "٣", "NaN", "Infinity", "-inf",
@@ -72,8 +72,12 @@ NOT_TIME = (
 BOUNDARY_VALUES: dict[str, list[BoundaryValue]] = {
     "string": same(*TEXTS, "a" * 40, "é" * 40, "😀" * 40, "'" * 40, "\\" * 40),
     "text": same(*TEXTS, "😀'\\\"\n" * 20_000),
-    "integer": same(0, 1, -1, 2**31 - 1, -(2**31)),
-    "bigint": same(0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63)),
+    # to JSON Schema, 1.0 and 1e3 are integers
+    "integer": [*same(0, 1, -1, 2**31 - 1, -(2**31)), (1.0, 1, 1), (-1e3, -1000, -1000), (-0.0, 0, 0)],
+    "bigint": [
+        *same(0, 1, -1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63)),
+        *((1.0, 1, 1), (float(2**62), 2**62, 2**62), (-float(2**63), -(2**63), -(2**63))),
+    ],
     "boolean": same(True, False),
     "decimal": [
         (sent, Decimal(answered), answered)

@@ -40,7 +40,7 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
 def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
     text = json.dumps(document)
     for reference in re.findall(r'"(#/[^"]+)"', text):
-        assert resolved(document, {"$ref": reference})["type"] == "object"
+        assert "object" in resolved(document, {"$ref": reference})["type"]
     for name in document["components"]["schemas"]:
         assert f'"#/components/schemas/{name}"' in text, name
     ids = [operation["operationId"] for _, _, operation in operations(document)]
@@ -172,9 +172,18 @@ def test_types_and_limits_are_named(document: dict[str, Any]) -> None:
             assert expected.items() <= found.items() and null == {"type": "null"}, name
             for limit in ("minimum", "maximum"):
                 assert isinstance(found.get(limit, 0), int)
+    json_schema = create["json"]["anyOf"][0] | {"components": document["components"]}
     plain, number = create["decimal"]["anyOf"][0]["anyOf"]
-    assert number == {"type": "number"}
     for schema, right, wrong in (
+        (number, (0, -1.5, 0.29, 9999999999.99), (1.234, 1e10, -12345678901, 0.001)),
+        (create["whole_decimal"]["anyOf"][0]["anyOf"][1], (0, -1.0, 10**18 - 1), (0.5, 10**18)),
+        (
+            create["binary"]["anyOf"][0],
+            ("", "AA==", "AAA=", "AAAA"),
+            ("A", "AB==", "AAB=", "AA=", "AA-_", "AAAA\n"),
+        ),
+        (create["text"]["anyOf"][0], ("", "a\nb\n", "é😀"), ("\0", "a\0b")),
+        (json_schema, ([{"a": [None, 1.5, ""]}], "x"), (None, "\0", [{"a": ["\0"]}], {"b": {"\0": 1}})),
         (plain, ("0", "-1.5", "9999999999.99"), ("1.234", "12345678901", "1e5", "x", "+1", "NaN", "")),
         (row["decimal"]["anyOf"][0], ("0.00", "-9999999999.99"), ("1", "1.5", "1e5")),
         (create["time"]["anyOf"][0], ("00:00:00", "23:59:59.999999"), ("24:00:00", "1:00", "00:00:00Z")),
@@ -207,4 +216,5 @@ def test_examples_are_valid(document: dict[str, Any]) -> None:
         for name, schema in body_schema(document, table, "post")["properties"].items():
             for shape in schema.get("anyOf", [schema]):
                 for value in shape.get("examples", ()):
-                    assert jsonschema_rs.is_valid(schema, value), (table.name, name)
+                    whole = schema | {"components": document["components"]}
+                    assert jsonschema_rs.is_valid(whole, value), (table.name, name)

@@ -12,7 +12,7 @@ from ..limits import Limits
 from . import docs, health, problems
 from .locations import find_locations
 from .middleware import RequestMiddleware
-from .openapi import document_locations, document_problems, restore_integer_limits
+from .openapi import document_json_values, document_locations, document_problems, restore_integer_limits
 from .routing import Route
 
 
@@ -54,6 +54,7 @@ def create_app(
             schema = get_openapi(title=title, version=version, description=description, routes=app.routes)
             document_problems(schema)
             document_locations(schema, locations)
+            document_json_values(schema)
             restore_integer_limits(schema)
             app.openapi_schema = schema
         return app.openapi_schema

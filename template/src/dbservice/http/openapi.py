@@ -11,6 +11,8 @@ from pydantic_core import core_schema
 from ..schema import Page, Row
 from ..schema.rows import register_row_schemas
 from ..types import INT64
+from ..types.structured import JSON_VALUE
+from ..types.text import WITHOUT_NUL
 from .encoding import to_builtins
 from .locations import Location
 from .problems import DETAILS
@@ -44,10 +46,16 @@ def document_locations(schema: dict[str, Any], locations: list[Location]) -> Non
             operation["responses"]["201"].setdefault("headers", {}).setdefault("Location", header)
 
 
+def document_json_values(schema: dict[str, Any]) -> None:
+    """Say what the parts of JSON columns may be, in a schema that refers to itself."""
+    if _refer_to_json_values(schema):
+        schema["components"]["schemas"]["JSONValue"] = _JSON_VALUE
+
+
 def restore_integer_limits(schema: Any) -> None:
     """Make the limits of integers whole numbers again: FastAPI keeps them as floats, which 2**63 - 1 is not."""
     if isinstance(schema, dict):
-        for key in ("minimum", "maximum"):
+        for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if schema.get("type") == "integer" and isinstance(limit := schema.get(key), float):
                 schema[key] = min(int(limit), INT64)
         schema = list(schema.values())
@@ -92,6 +100,18 @@ def row_json_schema(row: type[Row], handler: GetJsonSchemaHandler) -> dict[str, 
     return handler(_row_model(row).__pydantic_core_schema__)
 
 
+def _refer_to_json_values(schema: Any) -> bool:
+    found = False
+    if isinstance(schema, dict):
+        if found := schema.pop(JSON_VALUE, False):
+            schema.update(_PARTS)
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            found = _refer_to_json_values(each) or found
+    return found
+
+
 def _optional(answer: Any) -> Any:
     """X of X | None; None of what else there is."""
     if typing.get_origin(answer) not in (typing.Union, types.UnionType):
@@ -111,6 +131,20 @@ def _page_model(row: type[Row]) -> type[BaseModel]:
     fields: dict[str, Any] = {"items": (items, ...), "next": (int | None, ...)}
     return create_model(f"{row.__name__}Page", __doc__=Page.__doc__, **fields)
 
+
+_ANY_JSON = {"$ref": "#/components/schemas/JSONValue"}
+_PARTS = {
+    "items": _ANY_JSON,
+    "propertyNames": {"pattern": WITHOUT_NUL},
+    "additionalProperties": _ANY_JSON,
+    "pattern": WITHOUT_NUL,
+}
+_JSON_VALUE = {
+    "title": "JSONValue",
+    "description": "Any JSON, up to 64 levels: whole numbers of 64 bits, other numbers as doubles hold them.",
+    "type": ["object", "array", "string", "number", "boolean", "null"],
+    **_PARTS,
+}
 
 _PROBLEM = {
     "title": "Problem",

@@ -21,6 +21,10 @@ class _Whole(ColumnType[int]):
             raise ValueError(f"must be between {-self.limit - 1} and {self.limit}")
         return int(value)
 
+    def from_json(self, value: Any) -> int:
+        # to JSON Schema and to JavaScript, 1.0 and 1e3 are integers
+        return self.check(int(value) if type(value) is float and value.is_integer() else value)
+
     def json_schema(self) -> dict[str, Any]:
         return {"type": "integer", "minimum": -self.limit - 1, "maximum": self.limit}
 
@@ -83,6 +87,10 @@ class PlainDecimal(Decimal):
         return format(self, "f")
 
 
+_LARGEST_NUMBER = 10**18
+"""The largest JSON number that a decimal column takes; larger ones are strings."""
+
+
 class Numeric(ColumnType[Decimal]):
     """An exact decimal of `precision` digits, `scale` of them after the point; encoded as a string in JSON."""
 
@@ -125,6 +133,8 @@ class Numeric(ColumnType[Decimal]):
             if not self._written.fullmatch(value):
                 raise ValueError('must be a decimal in plain digits, like "12.34"')
             return self.check(Decimal(value))
+        if isinstance(value, int | float) and abs(value) > _LARGEST_NUMBER:
+            raise ValueError('must be a string like "12.34": of a number, so many digits are not certain')
         if isinstance(value, float) and math.isfinite(value):
             return self.check(Decimal(repr(value)))
         return self.check(value)
@@ -138,7 +148,13 @@ class Numeric(ColumnType[Decimal]):
         whole = self.precision - self.scale
         fraction = rf"(\.[0-9]{{1,{self.scale}}})?" if self.scale else ""
         pattern = rf"^-?[0-9]{{1,{whole}}}{fraction}$" if whole else rf"^-?0{fraction}$"
-        return {"anyOf": [{"type": "string", "pattern": pattern}, {"type": "number"}]}
+        number: dict[str, Any] = {"type": "number", "multipleOf": float(f"1e-{self.scale}")}
+        if not self.scale:
+            number = {"type": "integer"}
+        limit = {"exclusiveMinimum": -(10**whole), "exclusiveMaximum": 10**whole}
+        if 10**whole > _LARGEST_NUMBER:
+            limit = {"minimum": -_LARGEST_NUMBER, "maximum": _LARGEST_NUMBER}
+        return {"anyOf": [{"type": "string", "pattern": pattern}, number | limit]}
 
     def example(self, number: int) -> str:
         return format(self.of_minor_units(number % 10**self.precision), "f")

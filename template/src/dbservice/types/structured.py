@@ -13,6 +13,10 @@ import sqlalchemy as sa
 from .base import INT64, ColumnType
 from .text import checked_text
 
+JSON_VALUE = "x-json-value"
+"""The key that marks the schema of a JSON column, whose parts are JSON values, too: only the whole document can refer to
+itself."""
+
 
 class JSON(ColumnType[Any]):
     """Any JSON value except a top-level null (which is NULL). Numbers are 64-bit integers or doubles."""
@@ -66,6 +70,9 @@ class JSON(ColumnType[Any]):
         return msgspec.json.decode(text)
 
     def json_schema(self) -> dict[str, Any]:
+        return {"type": ["object", "array", "string", "number", "boolean"], JSON_VALUE: True}
+
+    def answer_schema(self) -> dict[str, Any]:
         return {"type": ["object", "array", "string", "number", "boolean"]}
 
     def example(self, number: int) -> Any:
@@ -116,7 +123,9 @@ class Binary(ColumnType[bytes]):
         return data
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "string", "contentEncoding": "base64"}
+        quad = "[A-Za-z0-9+/]"  # padded, and the bits that are left over are zero
+        pattern = f"^({quad}{{4}})*({quad}[AQgw]==|{quad}{{2}}[AEIMQUYcgkosw048]=)?$"
+        return {"type": "string", "contentEncoding": "base64", "pattern": pattern}
 
     def example(self, number: int) -> str:
         return base64.b64encode(f"example {number}".encode()).decode()

@@ -7,6 +7,9 @@ import sqlalchemy as sa
 
 from .base import ColumnType
 
+WITHOUT_NUL = r"^[^\u0000]*$"
+"""The pattern of text in JSON Schema."""
+
 
 def checked_text(value: Any) -> str:
     if not isinstance(value, str):
@@ -49,7 +52,7 @@ class String(ColumnType[str]):
         return checked_text(value)  # a LIKE pattern may be longer than the column
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "string", "maxLength": self.length}
+        return {"type": "string", "maxLength": self.length, "pattern": WITHOUT_NUL}
 
     def example(self, number: int) -> str:
         return f"example {number}"[-self.length :]
@@ -64,7 +67,7 @@ class Text(ColumnType[str]):
         return checked_text(value)
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "string"}
+        return {"type": "string", "pattern": WITHOUT_NUL}
 
     def example(self, number: int) -> str:
         return f"A longer example, number {number}."
