@@ -9,12 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+PROBES = "smuggling,endless,protocol-errors,sigterm,raw-sql,values,secrets"
+"""Those whose result does not depend on how busy the machine is."""
+
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_a_stamped_service_stands(engine: str) -> None:
     path = os.pathsep.join(str(ROOT / each) for each in ("template/src", "attack", "."))
     done = subprocess.run(
-        [sys.executable, ROOT / "attack/run.py", "--short", "--engines", engine],
+        [sys.executable, ROOT / "attack/run.py", "--short", "--only", PROBES, "--engines", engine],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
