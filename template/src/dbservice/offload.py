@@ -13,5 +13,5 @@ _thread = ThreadPoolExecutor(1, thread_name_prefix="offloaded")
 
 async def offload(function: Callable[..., T], *arguments: object) -> T:
     """What `function` answers or raises; one call after another."""
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_thread, context.run, function, *arguments)
+    context, loop = contextvars.copy_context(), asyncio.get_running_loop()
+    return await loop.run_in_executor(_thread, lambda: context.run(function, *arguments))

@@ -6,6 +6,7 @@ from typing import Any
 
 import aiomysql
 import pymysql
+from pymysql.charset import charset_by_name
 from pymysql.constants import CLIENT, CR
 
 from ...types import PlainDecimal
@@ -63,12 +64,14 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]
     async def _start_tls(self) -> None:
         """As aiomysql does, which duplicates the socket for it: if the server has closed or resets it meanwhile, uvloop closes
         a file descriptor twice, which another connection may have by then."""
-        if self._writer.transport.is_closing():
+        writer: Any = self._writer
+        reader: Any = self._reader
+        if writer.transport.is_closing():
             raise _lost_error()
-        charset: Any = pymysql.charset.charset_by_name(self.charset)
+        charset: Any = charset_by_name(self.charset)
         self.write_packet(struct.pack("<iIB23s", self.client_flag, _MAX_PACKET, charset.id, b""))
-        await self._writer.start_tls(self._ssl_context, server_hostname=self._host)
-        if self._reader._buffer:  # not encrypted, so anybody between may have said it
+        await writer.start_tls(self._ssl_context, server_hostname=self._host)
+        if reader._buffer:  # not encrypted, so anybody between may have said it
             raise pymysql.err.OperationalError(
                 CR.CR_SERVER_LOST, "the server sent data before it started TLS"
             )
