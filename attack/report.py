@@ -1,6 +1,7 @@
 """What a probe found, and the table of all of them."""
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Container, Sequence
@@ -35,6 +36,9 @@ class Result:
     seconds: float = 0.0
     note: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lock": None}  # it comes from another process, finished
 
     @property
     def passed(self) -> bool:
@@ -129,6 +133,9 @@ def table(results: Sequence[Result]) -> None:
             print(f"  {number} x {sentence}")
     total = sum(result.sent for result in results)
     print(f"\n{len(results)} probes, {total} requests, {len(failed)} probes failed.")
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if failed and load > 4 * cores:
+        print(f"The load average is {load:.0f} on {cores} cores: run it again on an idle machine.")
 
 
 def _detail(answer: Answer) -> str:

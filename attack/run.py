@@ -3,10 +3,13 @@
 Exit status 1 if something is wrong."""
 
 import argparse
+import multiprocessing
 import resource
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import report
@@ -21,32 +24,44 @@ ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 
 def main() -> int:
     options = _options()
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the clients are in this process
-    results: list[Result] = []
     started = time.monotonic()
+    engines = options.engines.split(",")
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
         stamped = service.stamp(Path(folder))
-        print(report.HEAD, file=sys.stderr)
-        for engine in options.engines.split(","):
-            with service.target(engine, stamped, options.short) as target:
-                for name, (items, probe) in PROBES.items():
-                    if options.only and name not in options.only.split(","):
-                        continue
-                    result = Result(name, items, engine)
-                    began = time.monotonic()
-                    try:
-                        probe(target, result)
-                    except Exception as error:
-                        if options.debug:
-                            raise
-                        result.fail(f"the probe broke off: {type(error).__name__}: {error}"[:3000])
-                    result.seconds = time.monotonic() - began
-                    results.append(result)
-                    print(report.line(result), file=sys.stderr, flush=True)
+        print(report.HEAD, file=sys.stderr, flush=True)
+        if len(engines) == 1 or options.debug:
+            found = [attack(engine, stamped, options) for engine in engines]
+        else:  # a process for each: their clients keep an interpreter busy
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(2, context) as pool:
+                found = list(pool.map(attack, engines, repeat(stamped), repeat(options)))
+    results = [result for each in found for result in each]
     report.table(results)
     print(f"{time.monotonic() - started:.0f} seconds.")
     return 0 if all(result.passed for result in results) else 1
+
+
+def attack(engine: str, stamped: Path, options: argparse.Namespace) -> list[Result]:
+    """The results of all probes on one engine."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the clients are in this process
+    results: list[Result] = []
+    with service.target(engine, stamped, options.short) as target:
+        for name, (items, probe) in PROBES.items():
+            if options.only and name not in options.only.split(","):
+                continue
+            result = Result(name, items, engine)
+            began = time.monotonic()
+            try:
+                probe(target, result)
+            except Exception as error:
+                if options.debug:
+                    raise
+                result.fail(f"the probe broke off: {type(error).__name__}: {error}"[:3000])
+            result.seconds = time.monotonic() - began
+            results.append(result)
+            print(report.line(result), file=sys.stderr, flush=True)
+    return results
 
 
 def _options() -> argparse.Namespace:

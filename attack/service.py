@@ -180,7 +180,13 @@ class Service:
         environ = target.environ(**environ or {}) | {"ATTACK_LIMITS": json.dumps(limits or {})}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, cwd=target.folder, env=environ, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=target.folder,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def begin(self, result: Result) -> None:
@@ -276,6 +282,9 @@ def wait_for(condition: Any, seconds: float = 60) -> bool:
 
 
 def _run(command: list[str], **options: Any) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, **options)
+    # Copier would stop, in the background of a terminal
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, start_new_session=True, **options
+    )
     if done.returncode:
         raise Failed(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-3000:]}")

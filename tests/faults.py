@@ -242,7 +242,8 @@ class Proxy:
                         else:
                             server.sendall(data)
         if self._reset:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with contextlib.suppress(OSError):  # `cut` may have closed it
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
         else:
             _close(client)

@@ -16,7 +16,7 @@ STUCK = {"write": 3.0, "drain": 3.0}
 
 def large_rows(target: Target, result: Result) -> None:
     """Eight clients read all pages of rows of 4 MB."""
-    number = 16 if target.short else 60
+    number = 16 if target.short else 40
     text = {
         "sqlite": f"replace(hex(zeroblob({LARGE // 2})), '00', 'xx')",
         "postgresql": f"repeat('x', {LARGE})",
@@ -59,7 +59,7 @@ def json_bombs(target: Target, result: Result) -> None:
 
         def attack(client: int) -> None:
             bombs = list(_bombs().items())
-            for number in range(3 if target.short else 3 * len(bombs)):
+            for number in range(3 if target.short else len(bombs)):
                 name, bomb = bombs[(number + client) % len(bombs)]
                 answer = _post(service, f"bomb-{time.monotonic_ns()}", bomb)
                 result.expect(name, answer, accepted={201}, refused={413, 422, 503})
@@ -77,7 +77,7 @@ def json_bombs(target: Target, result: Result) -> None:
 def overload(target: Target, result: Result) -> None:
     """Units of work that take long, from 100 clients that back off for a second: as many get through as without overload."""
     limits = STUCK if target.short else {}
-    seconds, unit = (4, 0.1) if target.short else (20, 0.5)
+    seconds, unit = (4, 0.1) if target.short else (16, 0.5)
     with target.service(result, limits=limits, environ={"DB_POOL_SIZE": "4"}) as service:
         writers = int(service.gauge("db_write_pool_size"))
         path, body = "/v1/attack/units", {"seconds": unit}

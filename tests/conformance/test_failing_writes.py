@@ -205,9 +205,15 @@ async def test_each_write_that_is_answered_503_is_counted_in_the_log(
         found = (re.search(r"answered with 503(?:, (\d+) times more)?", line) for line in lines())
         return sum(int(each[1] or 1) for each in found if each)
 
-    go = threading.Event()
+    begun, go = threading.Event(), threading.Event()
+
+    def block(db: DAL) -> None:
+        begun.set()
+        assert go.wait(60)
+
     async with started(migrated, queue=1, pool=2) as running, client_of(running) as client:
-        blocked = asyncio.ensure_future(running.writes.run(lambda db: go.wait(60)))
+        blocked = asyncio.ensure_future(running.writes.run(block))
+        await until(begun.is_set)  # as long as it waits for the thread, it is the oldest and is refused first
         writes = [asyncio.ensure_future(client.post("/v1/users", json=USER)) for _ in range(30)]
         await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
         await until(lambda: sum(each.done() for each in writes) >= 29)

@@ -19,6 +19,7 @@ def test_a_stamped_service_stands(engine: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "attack/run.py", "--short", "--only", PROBES, "--engines", engine],
         env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
     )
