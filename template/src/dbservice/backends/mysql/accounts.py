@@ -98,7 +98,7 @@ class MySQLAccounts(Accounts):
                     statements=(f"{alter} WITH MAX_USER_CONNECTIONS {limit}",),
                 ),
             ]
-            if declared.require_tls:
+            if declared.require_ssl:
                 facts.append(Fact(account, "REQUIRE SSL", statements=(f"{alter} REQUIRE SSL",)))
         return [*facts, *([self._view_account(declared)] if row_views(declared) else [])]
 
@@ -119,12 +119,12 @@ class MySQLAccounts(Accounts):
             return []
         found = []
         # the version table first: who holds that is known as this service, in each database that has one
-        for table in (declared.version_table, *declared.own, declared.journal):
+        runtime = {declared.version_table: VERBS[:1], **dict.fromkeys(declared.own, VERBS)}
+        for table in (*runtime, *declared.former, declared.journal):
             found.append(_Grant(declared.migrate, "table", table, _MIGRATION_VERBS))
-            if table != declared.journal:
-                verbs = VERBS if table in declared.own else VERBS[:1]
-                found.append(_Grant(declared.runtime, "table", table, verbs))
-        return found
+            if table in runtime:
+                found.append(_Grant(declared.runtime, "table", table, runtime[table]))
+        return found + [_Grant(declared.migrate, "table", table, ("REFERENCES",)) for table in declared.references]
 
     def _facts_of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
         table, view = self._of_shared(declared, access)

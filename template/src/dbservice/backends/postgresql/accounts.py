@@ -137,6 +137,12 @@ class PostgreSQLAccounts(Accounts):
             ]
         for each in declared.shared:
             found[each.table] = self._of_shared(declared, each)
+        for table, columns in declared.references.items():
+            assert declared.migrate
+            on = f"({', '.join(map(identifier, columns))}) ON {self._qualified(declared, table)}"
+            grant = f"GRANT REFERENCES {on} TO {identifier(declared.migrate)}"
+            texts = [f"REFERENCES on column {table}.{column}" for column in columns]
+            found.setdefault(table, []).extend(Fact(declared.migrate, each, statements=(grant,)) for each in texts)
         return found
 
     def _of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
@@ -212,6 +218,8 @@ class PostgreSQLAccounts(Accounts):
         return f"ALTER ROLE {identifier(account)} PASSWORD {quoted(verifier)}"
 
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
+        # it drops them when it has the revision that does
+        former = [f"OWNER of table {each}" for each in declared.former]
         return [
             fact
             for account in self.existing_accounts(cursor, declared)
@@ -222,6 +230,7 @@ class PostgreSQLAccounts(Accounts):
                 *held_ownership(cursor, account, declared.schema),
                 *held_default_privileges(cursor, account),
             )
+            if not (account == declared.migrate and fact.text in former)
         ] + held_policies(cursor, declared)
 
     def excess(self, cursor: Any, declared: Declared) -> str:
