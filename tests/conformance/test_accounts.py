@@ -243,7 +243,10 @@ def test_one_service_in_two_databases_of_a_server(own_server: Server, scene: Sce
             each.ready()
         for each in (scene, other):
             assert not [line for service in SERVICES for line in each.verify(service).lines()]
-        for account, sql in (("trigger-rw", "SELECT name FROM jobs"), ("analytics-ro", "SELECT email FROM users")):
+        for account, sql in (
+            ("trigger-rw", "SELECT name FROM jobs"),
+            ("analytics-ro", "SELECT email FROM users"),
+        ):
             assert scene.as_account(account, sql) == other.as_account(account, sql) == []
         if scene.engine != "postgresql":  # whose connections see one database
             name = other.database.name
@@ -262,7 +265,9 @@ def test_the_account_of_a_running_service_is_checked(scene: Scene) -> None:
         scene.server.user: scene.server.password,
     }
     for account, password in wrong.items():
-        backend = scene.backend(TRIGGER, DB_USER=account, DB_PASS=password, MIGRATE_DB_USER="", MIGRATE_DB_PASS="")
+        backend = scene.backend(
+            TRIGGER, DB_USER=account, DB_PASS=password, MIGRATE_DB_USER="", MIGRATE_DB_PASS=""
+        )
         with pytest.raises(StartupError, match=f"does not run as {account}: it "):
             commands.check_runtime(TRIGGER, backend)
     account = scene.sql_account("trigger-rw")

@@ -31,7 +31,9 @@ def apply(
     """Make the server hold what is declared, as the administrator; the lines that say what was changed, and what cannot be.
     `nodes` are hosts and ports of a cluster, instead of DB_HOST. Raises StartupError."""
     if require_ssl and backend.settings.db_ssl_mode == "disable":
-        raise StartupError("--require-ssl needs DB_SSL_MODE=require or verify-full, without which the service cannot connect then.")
+        raise StartupError(
+            "--require-ssl needs DB_SSL_MODE=require or verify-full, without which the service cannot connect then."
+        )
     accounts, declared = accounts_of(service, backend, require_ssl=require_ssl)
     with _connected(backend.settings.for_administration(), backend_of, nodes) as connected:
         mending = _Mending(accounts, declared, connected)
@@ -185,6 +187,8 @@ class _Mending:
             statement = self._accounts.password_statement(where[0].connection, account, password)
             if error := self._run(f"set        the password of {account}", [statement], where):
                 self.lines.append(f"NOT DONE   the password of {account}: {error}")
+            for node in self._nodes[1:]:  # which have heard of it when they answer this
+                self._accounts.existing_accounts(node.cursor, self._declared)
 
     def _run(self, line: str, statements: Sequence[str], where: Sequence[_Node]) -> str:
         """Run statements for all nodes, over the first, or for each of some nodes; why one failed, or an empty string."""

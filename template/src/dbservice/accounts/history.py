@@ -4,7 +4,9 @@ import ast
 import re
 from pathlib import Path
 
-_SQL = re.compile(r"\b(?:CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?|RENAME\s+(?:\S+\s+)?TO\s+)[`\"]?(\w+)", re.IGNORECASE)
+_SQL = re.compile(
+    r"\b(?:CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?|RENAME\s+(?:\S+\s+)?TO\s+)[`\"]?(\w+)", re.IGNORECASE
+)
 
 
 def tables_of_revisions(versions: Path) -> set[str]:
@@ -12,7 +14,9 @@ def tables_of_revisions(versions: Path) -> set[str]:
 
     `migrate` begins with an empty database, and so makes and drops what older revisions had."""
     return {
-        table for path in versions.glob("*.py") for table in _tables_in(ast.parse(path.read_text(encoding="utf-8")))
+        table
+        for path in versions.glob("*.py")
+        for table in _tables_in(ast.parse(path.read_text(encoding="utf-8")))
     }
 
 
@@ -21,7 +25,9 @@ def _tables_in(revision: ast.Module) -> set[str]:
     for call in ast.walk(revision):
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)):
             continue
-        texts = [each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        texts = [
+            each.value for each in call.args if isinstance(each, ast.Constant) and isinstance(each.value, str)
+        ]
         match call.func.attr:
             case "create_table":
                 found |= set(texts[:1])

@@ -124,7 +124,9 @@ class MySQLAccounts(Accounts):
             found.append(_Grant(declared.migrate, "table", table, _MIGRATION_VERBS))
             if table in runtime:
                 found.append(_Grant(declared.runtime, "table", table, runtime[table]))
-        return found + [_Grant(declared.migrate, "table", table, ("REFERENCES",)) for table in declared.references]
+        return found + [
+            _Grant(declared.migrate, "table", table, ("REFERENCES",)) for table in declared.references
+        ]
 
     def _facts_of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
         table, view = self._of_shared(declared, access)
@@ -167,6 +169,8 @@ class MySQLAccounts(Accounts):
         return [row[0] for row in cursor.fetchall()]
 
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
+        if is_mariadb(cursor):  # what another node of its cluster was told before, this one must have heard
+            cursor.execute("SET SESSION wsrep_sync_wait = 15")
         return existing_accounts(cursor, declared)
 
     def seen_accounts(self, cursor: Any, declared: Declared) -> list[str]:

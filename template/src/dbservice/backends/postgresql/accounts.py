@@ -142,7 +142,9 @@ class PostgreSQLAccounts(Accounts):
             on = f"({', '.join(map(identifier, columns))}) ON {self._qualified(declared, table)}"
             grant = f"GRANT REFERENCES {on} TO {identifier(declared.migrate)}"
             texts = [f"REFERENCES on column {table}.{column}" for column in columns]
-            found.setdefault(table, []).extend(Fact(declared.migrate, each, statements=(grant,)) for each in texts)
+            found.setdefault(table, []).extend(
+                Fact(declared.migrate, each, statements=(grant,)) for each in texts
+            )
         return found
 
     def _of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
