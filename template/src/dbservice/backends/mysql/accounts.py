@@ -14,7 +14,7 @@ from ..sql import quoted
 from .held import existing_accounts, held, is_mariadb, seen_accounts, without_other_installations
 from .names import account_name, name, qualified
 from .own_account import excess, lacks
-from .passwords import NO_PASSWORD, identified
+from .passwords import NO_PASSWORD, NO_PASSWORD_MARIADB, NO_PASSWORD_MYSQL, identified
 from .row_views import row_views, view_account, view_fact
 
 _MIGRATION_VERBS = (*VERBS, "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES")
@@ -70,7 +70,7 @@ class MySQLAccounts(Accounts):
 
     def script(self, declared: Declared) -> str:
         lines = [_HEADER.format(declared.service)]
-        lines += [f"{each};" for account in declared.accounts for each in self.create_account(account)]
+        lines += [line for account in declared.accounts for line in _create_in_script(account)]
         for account in declared.accounts:
             lines += ["", f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account_name(account)};"]
             facts = [each for each in self.of_accounts(declared) if each.account == account]
@@ -79,7 +79,7 @@ class MySQLAccounts(Accounts):
             lines += [f"{each};" for grant in grants for each in grant.statements(declared, exists=False)]
         if row_views(declared):
             account = view_account(declared)
-            lines += ["", *(f"{each};" for each in self._view_account(declared).statements)]
+            lines += ["", *_create_in_script(account), f"ALTER USER {account_name(account)} ACCOUNT LOCK;"]
             lines += [f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account_name(account)};"]
         for each in declared.shared:
             lines += ["", *_if_there_is(declared, each, self._statements_of_shared(declared, each))]
@@ -227,6 +227,13 @@ _HEADER = """\
 SET NAMES utf8mb4;
 SET SESSION sql_mode = CONCAT_WS(',', @@SESSION.sql_mode, 'NO_BACKSLASH_ESCAPES');
 """
+
+
+def _create_in_script(account: str) -> list[str]:
+    """CREATE USER as a script runs it: a client of MySQL strips the comments that only MariaDB executes."""
+    create = f"CREATE USER IF NOT EXISTS {account_name(account)}"
+    mariadb, mysql = (quoted(f"{create} {each}") for each in (NO_PASSWORD_MARIADB, NO_PASSWORD_MYSQL))
+    return [f"SET @statement = IF(VERSION() LIKE '%MariaDB%', {mariadb}, {mysql});", _EXECUTE]
 
 
 def _if_there_is(declared: Declared, access: TableAccess, statements: Sequence[str]) -> list[str]:
