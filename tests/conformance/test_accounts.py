@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import new_class as types_new
 
 import psycopg2
 import pymysql
@@ -13,10 +14,20 @@ from dbservice import Service
 from dbservice import types as t
 from dbservice.accounts import commands
 from dbservice.errors import StartupError
-from dbservice.schema import Column, ForeignKey, Table
+from dbservice.schema import Column, ForeignKey, SharedTable, Table
 from dbservice.testing.servers import Server
 
-from .account_scene import ACCOUNTS, ANALYTICS, CONNECTOR, MIGRATED, SERVICES, TRIGGER, Scene, account_scene
+from .account_scene import (
+    ACCOUNTS,
+    ANALYTICS,
+    CONNECTOR,
+    MIGRATED,
+    SERVICES,
+    TRIGGER,
+    Scene,
+    account_scene,
+    module_of,
+)
 
 DriverErrors = (psycopg2.Error, pymysql.MySQLError)
 
@@ -303,6 +314,51 @@ def test_a_revision_may_make_a_table_that_a_later_one_drops(scene: Scene, tmp_pa
     assert scene.denied("trigger-rw", "SELECT * FROM tasks")
     scene.as_account("trigger-migrate", "DROP TABLE tasks")
     assert scene.apply(service) == [] and not scene.verify(service)
+
+
+def test_rows_may_have_values_of_every_type(scene: Scene) -> None:
+    """What the server makes of the condition is recognized: there is nothing to change the second time."""
+    types: dict[str, tuple[t.ColumnType, object]] = {
+        "text": (t.String(40), 'it\'s \\ a "ü" (x) `y` -1 % \n'),
+        "choice": (t.Enum("a", "b"), "a"),
+        "yes": (t.Boolean(), True),
+        "small": (t.Integer(), -5),
+        "big": (t.BigInteger(), 9_000_000_000),
+        "price": (t.Numeric(12, 2), "-12.50"),
+        "ratio": (t.Float(), -1.5e-300),
+        "day": (t.Date(), "2020-01-02"),
+        "noon": (t.Time(), "12:00:00"),
+        "moment": (t.Timestamp(), "2020-01-02T03:04:05.000006Z"),
+        "token": (t.Uuid(), "12345678-1234-5678-1234-567812345678"),
+    }
+    metadata = sa.MetaData()
+    columns = {name: Column(kind) for name, (kind, _) in types.items()}
+    types_new(
+        "Everything",
+        (Table,),
+        {"name": "everything", "metadata": metadata},
+        lambda body: body.update(columns),
+    )
+    columns = {
+        "id": Column(t.BigInteger(), primary_key=True),
+        **{name: Column(kind) for name, (kind, _) in types.items()},
+    }
+    rows = {name: value for name, (_, value) in types.items()}
+    options = {"name": "everything", "metadata": sa.MetaData(), "rows": rows, "access": "read-write"}
+    shared = types_new("Shared", (SharedTable,), options, lambda body: body.update(columns))
+    owner = Service("connector", metadata, root=Path("/nowhere"))
+    service = Service("trigger", sa.MetaData(), access=module_of(shared=shared))
+    scene.apply(owner)
+    backend = owner.backend(scene.settings(owner).for_migration())
+    metadata.create_all(backend.migrations.engine())
+    for _ in range(2):
+        lines = scene.apply(service)
+        assert not [line for line in lines if "NOT DONE" in line], lines
+    assert lines == []
+    assert not scene.verify(service), scene.verify(service).lines()
+    script = scene.script(service)
+    scene.as_admin(script)
+    assert not scene.verify(service)
 
 
 def test_a_foreign_key_to_a_table_of_another_service(scene: Scene) -> None:
