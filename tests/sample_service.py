@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from dbservice import (
     query,
     schema,
 )
+from dbservice.accounts import commands
 from dbservice.backends import backend_for
 from dbservice.http import Cursor, PageSize, Router, RowId
 from dbservice.schema import RESERVED_ATTRIBUTES, BareTable, Column, ForeignKey
@@ -258,10 +259,14 @@ async def served(service: Service, settings: Settings) -> AsyncIterator[httpx.As
 
 
 def create_tables(settings: Settings) -> None:
-    """Create the service's tables."""
-    engine = sample_service(NOWHERE).backend(settings).migrations.engine()
+    """Create the service's tables, as `migrate` does."""
+    service = sample_service(NOWHERE)
+    backend = service.backend(settings.for_migration())
+    engine = backend.migrations.engine()
     metadata.create_all(engine)
     engine.dispose()
+    with closing(backend.connect()) as connection:
+        commands.after_migration(service, backend, connection)
 
 
 @contextmanager

@@ -60,7 +60,8 @@ class KnownUsers(SharedTable, name="users", metadata=_access):
     email = Column(t.String(255))
 
 
-def _module(**shared: type[SharedTable]) -> ModuleType:
+def module_of(**shared: type[SharedTable]) -> ModuleType:
+    """An access module."""
     module = ModuleType("access")
     module.__dict__.update(shared)
     return module
@@ -68,9 +69,9 @@ def _module(**shared: type[SharedTable]) -> ModuleType:
 
 CONNECTOR = Service("connector", _connectors, root=Path("/nowhere"))
 TRIGGER = Service(
-    "trigger", _triggers, root=Path("/nowhere"), access=_module(rows=TwitchIntegrations, users=KnownUsers)
+    "trigger", _triggers, root=Path("/nowhere"), access=module_of(rows=TwitchIntegrations, users=KnownUsers)
 )
-ANALYTICS = Service("analytics", sa.MetaData(), access=_module(users=KnownUsers))
+ANALYTICS = Service("analytics", sa.MetaData(), access=module_of(users=KnownUsers))
 SERVICES = (TRIGGER, CONNECTOR, ANALYTICS)
 MIGRATED = (TRIGGER, CONNECTOR)
 ACCOUNTS = (

@@ -2,14 +2,32 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from types import new_class as types_new
 
 import psycopg2
 import pymysql
 import pytest
+import sqlalchemy as sa
 
+from dbservice import Service
+from dbservice import types as t
+from dbservice.accounts import commands
+from dbservice.errors import StartupError
+from dbservice.schema import Column, ForeignKey, SharedTable, Table
 from dbservice.testing.servers import Server
 
-from .account_scene import ACCOUNTS, ANALYTICS, CONNECTOR, MIGRATED, SERVICES, TRIGGER, Scene, account_scene
+from .account_scene import (
+    ACCOUNTS,
+    ANALYTICS,
+    CONNECTOR,
+    MIGRATED,
+    SERVICES,
+    TRIGGER,
+    Scene,
+    account_scene,
+    module_of,
+)
 
 DriverErrors = (psycopg2.Error, pymysql.MySQLError)
 
@@ -213,6 +231,151 @@ def test_denials(scene: Scene) -> None:
             except DriverErrors as error:
                 wrong.append(f"{account} may not {sql}: {error}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_an_account_verifies_itself(scene: Scene) -> None:
+    """Without an administrator's account: on MySQL and MariaDB it is told nothing about others, and says so."""
+    scene.ready()
+    alone = {"ADMIN_DB_USER": "", "ADMIN_DB_PASS": ""}
+    backend = scene.backend(TRIGGER, **alone)
+    found = commands.verify(TRIGGER, backend, TRIGGER.backend)
+    assert not found
+    assert [*found.unseen] == ([] if scene.engine == "postgresql" else ["trigger-migrate"])
+    assert len(found.lines()) == len(found.unseen)
+    scene.as_admin(f"GRANT DELETE ON users TO {scene.sql_account('trigger-rw')}")
+    (line, *_) = commands.verify(TRIGGER, backend, TRIGGER.backend).lines()
+    assert line == "undeclared trigger-rw: DELETE on table users"
+
+
+def test_one_service_in_two_databases_of_a_server(own_server: Server, scene: Scene) -> None:
+    """Its accounts are the same, and the grants of one database do not disturb the other."""
+    with account_scene(own_server) as other:
+        for each in (scene, other):
+            each.ready()
+        scene.apply_all()
+        for each in (scene, other):
+            assert not [line for service in SERVICES for line in each.verify(service).lines()]
+        for account, sql in (
+            ("trigger-rw", "SELECT name FROM jobs"),
+            ("analytics-ro", "SELECT email FROM users"),
+        ):
+            assert scene.as_account(account, sql) == other.as_account(account, sql) == []
+        if scene.engine != "postgresql":  # whose connections see one database
+            name = other.database.name
+            scene.as_admin(f"GRANT DELETE ON {name}.users TO 'trigger-rw'@'%'")
+            assert scene.verify(TRIGGER).lines() == [f"undeclared trigger-rw: DELETE on table {name}.users"]
+            scene.apply(TRIGGER)
+        assert other.apply(TRIGGER) == scene.apply(TRIGGER) == []
+
+
+def test_the_account_of_a_running_service_is_checked(scene: Scene) -> None:
+    """It may do what it needs, and nothing that only others need."""
+    scene.ready()
+    commands.check_runtime(TRIGGER, scene.backend(TRIGGER))
+    wrong = {
+        "trigger-migrate": scene.passwords["trigger-migrate"],
+        scene.server.user: scene.server.password,
+    }
+    for account, password in wrong.items():
+        backend = scene.backend(
+            TRIGGER, DB_USER=account, DB_PASS=password, MIGRATE_DB_USER="", MIGRATE_DB_PASS=""
+        )
+        with pytest.raises(StartupError, match=f"does not run as {account}: it "):
+            commands.check_runtime(TRIGGER, backend)
+    account = scene.sql_account("trigger-rw")
+    if scene.engine != "postgresql":  # whose policies hold for a grant on the table, too
+        scene.as_admin(f"GRANT SELECT ON platform_integrations TO {account}")
+        with pytest.raises(StartupError, match="sees all rows of platform_integrations"):
+            commands.check_runtime(TRIGGER, scene.backend(TRIGGER))
+        scene.as_admin(f"REVOKE SELECT ON platform_integrations FROM {account}")
+    for revoked, named in (
+        ("SELECT ON jobs", "SELECT on table jobs"),
+        ("SELECT (email) ON users", "SELECT on column users.email"),
+        (f"UPDATE ON {scene.rows_of_trigger()}", "UPDATE on"),
+    ):
+        if "UPDATE" in revoked and scene.engine == "postgresql":
+            revoked = "UPDATE (token) ON platform_integrations"
+        scene.as_admin(f"REVOKE {revoked} FROM {account}")
+        with pytest.raises(StartupError, match=f"The account trigger-rw lacks {named}"):
+            commands.check_runtime(TRIGGER, scene.backend(TRIGGER))
+        scene.apply(TRIGGER)
+    commands.check_runtime(TRIGGER, scene.backend(TRIGGER))
+
+
+def test_a_revision_may_make_a_table_that_a_later_one_drops(scene: Scene, tmp_path: Path) -> None:
+    """The migration account may do both in an empty database, though nobody declares the table any more."""
+    versions = tmp_path / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (versions / "0001.py").write_text('op.create_table("tasks", sa.Column("id", sa.BigInteger()))')
+    service = Service("trigger", TRIGGER.tables, root=tmp_path)
+    scene.apply(service)
+    scene.as_account("trigger-migrate", "CREATE TABLE tasks (id int)")
+    assert scene.apply(service) == [] and not scene.verify(service)
+    assert scene.denied("trigger-rw", "SELECT * FROM tasks")
+    scene.as_account("trigger-migrate", "DROP TABLE tasks")
+    assert scene.apply(service) == [] and not scene.verify(service)
+
+
+def test_rows_may_have_values_of_every_type(scene: Scene) -> None:
+    """What the server makes of the condition is recognized: there is nothing to change the second time."""
+    types: dict[str, tuple[t.ColumnType, object]] = {
+        "text": (t.String(40), 'it\'s \\ a "ü" (x) `y` -1 % \n'),
+        "choice": (t.Enum("a", "b"), "a"),
+        "yes": (t.Boolean(), True),
+        "small": (t.Integer(), -5),
+        "big": (t.BigInteger(), 9_000_000_000),
+        "price": (t.Numeric(12, 2), "-12.50"),
+        "ratio": (t.Float(), -1.5e-300),
+        "day": (t.Date(), "2020-01-02"),
+        "noon": (t.Time(), "12:00:00"),
+        "moment": (t.Timestamp(), "2020-01-02T03:04:05.000006Z"),
+        "token": (t.Uuid(), "12345678-1234-5678-1234-567812345678"),
+    }
+    metadata = sa.MetaData()
+    columns = {name: Column(kind) for name, (kind, _) in types.items()}
+    types_new(
+        "Everything",
+        (Table,),
+        {"name": "everything", "metadata": metadata},
+        lambda body: body.update(columns),
+    )
+    columns = {
+        "id": Column(t.BigInteger(), primary_key=True),
+        **{name: Column(kind) for name, (kind, _) in types.items()},
+    }
+    rows = {name: value for name, (_, value) in types.items()}
+    options = {"name": "everything", "metadata": sa.MetaData(), "rows": rows, "access": "read-write"}
+    shared = types_new("Shared", (SharedTable,), options, lambda body: body.update(columns))
+    owner = Service("connector", metadata, root=Path("/nowhere"))
+    service = Service("trigger", sa.MetaData(), access=module_of(shared=shared))
+    scene.apply(owner)
+    backend = owner.backend(scene.settings(owner).for_migration())
+    metadata.create_all(backend.migrations.engine())
+    for _ in range(2):
+        lines = scene.apply(service)
+        assert not [line for line in lines if "NOT DONE" in line], lines
+    assert lines == []
+    assert not scene.verify(service), scene.verify(service).lines()
+    script = scene.script(service)
+    scene.as_admin(script)
+    assert not scene.verify(service)
+
+
+def test_a_foreign_key_to_a_table_of_another_service(scene: Scene) -> None:
+    metadata = sa.MetaData()
+
+    class Sessions(Table, name="jobs", metadata=metadata):
+        user_id = Column(t.BigInteger(), ForeignKey("users.id"))
+
+    service = Service("trigger", metadata, root=Path("/nowhere"))
+    scene.ready()
+    reference = "ALTER TABLE jobs ADD CONSTRAINT fk FOREIGN KEY (user_id) REFERENCES users (id)"
+    scene.as_account("trigger-migrate", "ALTER TABLE jobs ADD user_id BIGINT")
+    assert scene.denied("trigger-migrate", reference)
+    scene.apply(service)
+    assert scene.apply(service) == [] and not scene.verify(service)
+    scene.as_account("trigger-migrate", reference)
+    assert scene.denied("trigger-migrate", "SELECT id FROM users")
 
 
 def test_no_log_shows_a_password(scene: Scene) -> None:

@@ -79,13 +79,39 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     grants.add_argument(
         "--cache", action="store_true", help="print the ACL rule of the account in Redis or Valkey instead"
     )
+    _add_account_options(grants)
     grants.set_defaults(command=_grants)
     verify = commands.add_parser(
         "verify-access", help="compare what the accounts hold on the server with what is declared"
     )
     verify.add_argument("--json", action="store_true", help="print the differences as JSON")
+    _add_account_options(verify)
     verify.set_defaults(command=_verify_access)
     return parser
+
+
+def _add_account_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--node",
+        dest="nodes",
+        action="append",
+        default=[],
+        type=_node,
+        metavar="HOST:PORT",
+        help="a node of a Galera cluster, instead of DB_HOST; write one for each node",
+    )
+    parser.add_argument(
+        "--require-ssl",
+        action="store_true",
+        help="the accounts may connect with TLS only (MySQL, MariaDB; PostgreSQL has it in pg_hba.conf)",
+    )
+
+
+def _node(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise argparse.ArgumentTypeError(f"{text} names no port: write HOST:PORT")
+    return host.strip("[]"), _port(port)
 
 
 def _port(text: str) -> int:
@@ -192,11 +218,13 @@ def _grants(service: "Service", options: Any) -> int:
     if backend.accounts is None:
         print(NO_ACCOUNTS)
     elif options.apply:
-        lines = accounts.apply(service, backend, service.backend)
+        lines = accounts.apply(
+            service, backend, service.backend, nodes=options.nodes, require_ssl=options.require_ssl
+        )
         print("\n".join(lines) or "nothing to change")
         return 1 if any(line.startswith("NOT DONE") for line in lines) else 0
     else:
-        print(accounts.script(service, backend), end="")
+        print(accounts.script(service, backend, require_ssl=options.require_ssl), end="")
     return 0
 
 
@@ -220,7 +248,9 @@ def _verify_access(service: "Service", options: Any) -> int:
         print(NO_ACCOUNTS)
         return 0
     try:
-        found = accounts.verify(service, backend, service.backend)
+        found = accounts.verify(
+            service, backend, service.backend, nodes=options.nodes, require_ssl=options.require_ssl
+        )
     except StartupError as error:
         print(f"{service.name}: {error}", file=sys.stderr)
         return 2

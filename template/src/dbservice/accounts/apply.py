@@ -26,11 +26,15 @@ def apply(
     backend_of: BackendOf,
     *,
     nodes: Nodes = (),
-    require_tls: bool = False,
+    require_ssl: bool = False,
 ) -> list[str]:
     """Make the server hold what is declared, as the administrator; the lines that say what was changed, and what cannot be.
     `nodes` are hosts and ports of a cluster, instead of DB_HOST. Raises StartupError."""
-    accounts, declared = accounts_of(service, backend, require_tls=require_tls)
+    if require_ssl and backend.settings.db_ssl_mode == "disable":
+        raise StartupError(
+            "--require-ssl needs DB_SSL_MODE=require or verify-full, without which the service cannot connect then."
+        )
+    accounts, declared = accounts_of(service, backend, require_ssl=require_ssl)
     with _connected(backend.settings.for_administration(), backend_of, nodes) as connected:
         mending = _Mending(accounts, declared, connected)
         for statement in accounts.create_schema(declared):
@@ -55,11 +59,11 @@ def verify(
     backend_of: BackendOf,
     *,
     nodes: Nodes = (),
-    require_tls: bool = False,
+    require_ssl: bool = False,
 ) -> Differences:
     """The differences between what is declared and what the server holds, or each of the `nodes`, seen by the administrator if
     ADMIN_DB_USER names one, else by the service's account, which may see only itself. Raises StartupError."""
-    accounts, declared = accounts_of(service, backend, require_tls=require_tls)
+    accounts, declared = accounts_of(service, backend, require_ssl=require_ssl)
     settings = backend.settings
     settings = settings.for_administration() if settings.admin_db_user else settings
     with _connected(settings, backend_of, nodes) as connected:
@@ -80,12 +84,12 @@ def _on(node: str, fact: Fact) -> Fact:
 
 
 def accounts_of(
-    service: DeclaringService, backend: Backend, *, require_tls: bool = False
+    service: DeclaringService, backend: Backend, *, require_ssl: bool = False
 ) -> tuple[Accounts, Declared]:
     """The accounts of the service, on an engine that has some."""
     assert backend.accounts is not None, "SQLite has no accounts"
     literal = backend.codec.literal
-    return backend.accounts, declared_of(service, backend.settings, literal, require_tls=require_tls)
+    return backend.accounts, declared_of(service, backend.settings, literal, require_ssl=require_ssl)
 
 
 _EXISTS = "exists"
@@ -183,6 +187,8 @@ class _Mending:
             statement = self._accounts.password_statement(where[0].connection, account, password)
             if error := self._run(f"set        the password of {account}", [statement], where):
                 self.lines.append(f"NOT DONE   the password of {account}: {error}")
+            for node in self._nodes[1:]:  # which have heard of it when they answer this
+                self._accounts.existing_accounts(node.cursor, self._declared)
 
     def _run(self, line: str, statements: Sequence[str], where: Sequence[_Node]) -> str:
         """Run statements for all nodes, over the first, or for each of some nodes; why one failed, or an empty string."""

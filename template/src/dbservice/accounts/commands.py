@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 
-def script(service: DeclaringService, backend: Backend) -> str:
+def script(service: DeclaringService, backend: Backend, *, require_ssl: bool = False) -> str:
     """The SQL that makes the accounts."""
-    accounts, declared = accounts_of(service, backend)
+    accounts, declared = accounts_of(service, backend, require_ssl=require_ssl)
     return accounts.script(declared)
 
 

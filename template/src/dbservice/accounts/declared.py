@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from ..schema import SharedTable
 from ..settings import Settings
 from ..types import ColumnType
+from .history import tables_of_revisions
 
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the run-time account may do with its own tables."""
@@ -49,11 +51,13 @@ class Declared:
     """Where migrations on a Galera cluster keep their lock; on no other server it exists. As the journal, the migration
     account creates and uses it, and the run-time account may do nothing with it."""
     shared: tuple[TableAccess, ...]
-    references: tuple[tuple[str, str], ...]
-    """Columns of shared tables, as (table, column), that foreign keys of own tables refer to."""
     connections: int
     """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
-    require_tls: bool = False
+    former: tuple[str, ...] = ()
+    """Tables that revisions make and tables.py has no more: `migrate` makes and drops them in an empty database."""
+    references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns of other services' tables that foreign keys refer to, by table."""
+    require_ssl: bool = False
     """Whether the accounts may only connect with TLS; PostgreSQL has this in pg_hba.conf."""
 
     @property
@@ -84,6 +88,7 @@ class DeclaringService(Protocol):
     schema: str
     version_table: str
     tables: sa.MetaData
+    migrations: Path
     shared: Sequence[type[SharedTable]]
 
 
@@ -92,7 +97,7 @@ def declared_of(
     settings: Settings,
     literal: Callable[[ColumnType, Any], str],
     *,
-    require_tls: bool = False,
+    require_ssl: bool = False,
 ) -> Declared:
     """The accounts of `service`. The pool size and the number of replicas in `settings` count; `literal` writes a value as
     SQL."""
@@ -112,16 +117,11 @@ def declared_of(
         journal=f"alembic_journal_{service.package}",
         lock_table=lock_table(service.name),
         shared=shared,
-        references=_references(service.tables, [each.table for each in shared]),
         connections=connections,
-        require_tls=require_tls,
+        former=tuple(sorted(tables_of_revisions(service.migrations / "versions") - {*own})),
+        references=_references(service.tables),
+        require_ssl=require_ssl,
     )
-
-
-def _references(tables: sa.MetaData, shared: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    keys = (key for table in tables.tables.values() for key in table.foreign_keys)
-    found = {key.target_fullname.rpartition(".")[::2] for key in keys}
-    return tuple(sorted((table, column) for table, column in found if table in shared))
 
 
 def lock_table(service: str) -> str:
@@ -132,6 +132,15 @@ def lock_table(service: str) -> str:
 def only_reads(service: DeclaringService) -> bool:
     """Whether the service owns no table and writes to none: its accounts of the database and the cache may only read."""
     return not service.tables.tables and all(each.__access__.mode == "read" for each in service.shared)
+
+
+def _references(tables: sa.MetaData) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for key in (key for table in tables.tables.values() for key in table.foreign_keys):
+        *_, table, column = key.target_fullname.split(".")
+        if table not in tables.tables:
+            found.setdefault(table, set()).add(column)
+    return {table: tuple(sorted(columns)) for table, columns in sorted(found.items())}
 
 
 def _access(shared: type[SharedTable], literal: Callable[[ColumnType, Any], str]) -> TableAccess:

@@ -13,7 +13,7 @@ from .passwords import NO_PASSWORD
 _PASSWORD_PLUGINS = ("caching_sha2_password", "sha256_password", "mysql_native_password", "ed25519")
 
 
-def held_attributes(account: str, created: str, *, require_tls: bool) -> Iterator[Fact]:
+def held_attributes(account: str, created: str, *, require_ssl: bool) -> Iterator[Fact]:
     """From what SHOW CREATE USER prints for the account."""
     target = account_name(account)
     # the hash may hold any character
@@ -24,9 +24,9 @@ def held_attributes(account: str, created: str, *, require_tls: bool) -> Iterato
         # the statement of the declared one replaces it
         reset = () if limit == "MAX_USER_CONNECTIONS" else (f"ALTER USER {target} WITH {limit} 0",)
         yield Fact(account, f"{limit} {value}", statements=reset)
-    # without require_tls the service does not mind that the administrator wants it
+    # without require_ssl the service does not mind that the administrator wants it
     required = re.search(r"\bREQUIRE (SSL|X509|NONE|(?:SUBJECT|ISSUER|CIPHER) '.*')", text)
-    if require_tls and required and required[1] != "NONE":
+    if require_ssl and required and required[1] != "NONE":
         yield Fact(account, "REQUIRE SSL")
     if found := _login(text):
         yield Fact(account, found, statements=(f"ALTER USER {target} {NO_PASSWORD}",))

@@ -14,7 +14,7 @@ from ..sql import quoted
 from .held import existing_accounts, held, is_mariadb, seen_accounts, without_other_installations
 from .names import account_name, name, qualified
 from .own_account import excess, lacks
-from .passwords import NO_PASSWORD, identified
+from .passwords import NO_PASSWORD, NO_PASSWORD_MARIADB, NO_PASSWORD_MYSQL, identified
 from .row_views import row_views, view_account, view_fact
 
 _MIGRATION_VERBS = (*VERBS, "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES")
@@ -70,7 +70,7 @@ class MySQLAccounts(Accounts):
 
     def script(self, declared: Declared) -> str:
         lines = [_HEADER.format(declared.service)]
-        lines += [f"{each};" for account in declared.accounts for each in self.create_account(account)]
+        lines += [line for account in declared.accounts for line in _create_in_script(account)]
         for account in declared.accounts:
             lines += ["", f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account_name(account)};"]
             facts = [each for each in self.of_accounts(declared) if each.account == account]
@@ -79,7 +79,7 @@ class MySQLAccounts(Accounts):
             lines += [f"{each};" for grant in grants for each in grant.statements(declared, exists=False)]
         if row_views(declared):
             account = view_account(declared)
-            lines += ["", *(f"{each};" for each in self._view_account(declared).statements)]
+            lines += ["", *_create_in_script(account), f"ALTER USER {account_name(account)} ACCOUNT LOCK;"]
             lines += [f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {account_name(account)};"]
         for each in declared.shared:
             lines += ["", *_if_there_is(declared, each, self._statements_of_shared(declared, each))]
@@ -98,7 +98,7 @@ class MySQLAccounts(Accounts):
                     statements=(f"{alter} WITH MAX_USER_CONNECTIONS {limit}",),
                 ),
             ]
-            if declared.require_tls:
+            if declared.require_ssl:
                 facts.append(Fact(account, "REQUIRE SSL", statements=(f"{alter} REQUIRE SSL",)))
         return [*facts, *([self._view_account(declared)] if row_views(declared) else [])]
 
@@ -119,21 +119,20 @@ class MySQLAccounts(Accounts):
             return []
         found = []
         # the version table first: who holds that is known as this service, in each database that has one
-        internal = (declared.journal, declared.lock_table)
-        for table in (declared.version_table, *declared.own, *internal):
+        runtime = {declared.version_table: VERBS[:1], **dict.fromkeys(declared.own, VERBS)}
+        for table in (*runtime, *declared.former, declared.journal, declared.lock_table):
             found.append(_Grant(declared.migrate, "table", table, _MIGRATION_VERBS))
-            if table not in internal:
-                verbs = VERBS if table in declared.own else VERBS[:1]
-                found.append(_Grant(declared.runtime, "table", table, verbs))
-        return found
+            if table in runtime:
+                found.append(_Grant(declared.runtime, "table", table, runtime[table]))
+        return found + [
+            _Grant(declared.migrate, "table", table, ("REFERENCES",)) for table in declared.references
+        ]
 
     def _facts_of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
         table, view = self._of_shared(declared, access)
         facts = table.facts(declared, exists=True)
         if view:
             facts += [view_fact(declared, access), *view.facts(declared, exists=True)]
-        if references := self._references(declared, access):
-            facts += references.facts(declared, exists=True)
         return facts
 
     def _statements_of_shared(self, declared: Declared, access: TableAccess) -> list[str]:
@@ -142,16 +141,7 @@ class MySQLAccounts(Accounts):
         if view:
             statements += view_fact(declared, access).statements
             statements += view.statements(declared, exists=True)
-        if references := self._references(declared, access):
-            statements += references.statements(declared, exists=True)
         return statements
-
-    def _references(self, declared: Declared, access: TableAccess) -> _Grant | None:
-        """What foreign keys of own tables need of a table of another service: the servers do not look at columns here."""
-        if access.table not in {table for table, _ in declared.references}:
-            return None
-        assert declared.migrate
-        return _Grant(declared.migrate, "table", access.table, ("REFERENCES",))
 
     def _of_shared(self, declared: Declared, access: TableAccess) -> tuple[_Grant, _Grant | None]:
         """What is granted on the table, and on the view of its rows where there is one."""
@@ -179,6 +169,8 @@ class MySQLAccounts(Accounts):
         return [row[0] for row in cursor.fetchall()]
 
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
+        if is_mariadb(cursor):  # what another node of its cluster was told before, this one must have heard
+            cursor.execute("SET SESSION wsrep_sync_wait = 15")
         return existing_accounts(cursor, declared)
 
     def seen_accounts(self, cursor: Any, declared: Declared) -> list[str]:
@@ -235,6 +227,13 @@ _HEADER = """\
 SET NAMES utf8mb4;
 SET SESSION sql_mode = CONCAT_WS(',', @@SESSION.sql_mode, 'NO_BACKSLASH_ESCAPES');
 """
+
+
+def _create_in_script(account: str) -> list[str]:
+    """CREATE USER as a script runs it: a client of MySQL strips the comments that only MariaDB executes."""
+    create = f"CREATE USER IF NOT EXISTS {account_name(account)}"
+    mariadb, mysql = (quoted(f"{create} {each}") for each in (NO_PASSWORD_MARIADB, NO_PASSWORD_MYSQL))
+    return [f"SET @statement = IF(VERSION() LIKE '%MariaDB%', {mariadb}, {mysql});", _EXECUTE]
 
 
 def _if_there_is(declared: Declared, access: TableAccess, statements: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ def held(cursor: Any, declared: Declared) -> list[Fact]:
             # after its views, which come first
             facts.append(Fact(account, "exists", statements=(f"DROP USER {account_name(account)}",)))
             continue
-        facts += held_attributes(account, _created(cursor, account), require_tls=declared.require_tls)
+        facts += held_attributes(account, _created(cursor, account), require_ssl=declared.require_ssl)
         facts += held_privileges(server, account, own=not everything)
         if everything:
             facts += held_by_others(cursor, account, mariadb=server.mariadb)

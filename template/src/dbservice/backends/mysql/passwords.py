@@ -11,15 +11,10 @@ _ROUNDS = 5000
 
 # Both servers have such a value for accounts nobody logs in to: it has the form of a hash and is the hash of nothing.
 _NO_SHA2 = "$A$005$THISISACOMBINATIONOFINVALIDSALTANDPASSWORDTHATMUSTNEVERBRBEUSED"
-_NO_NATIVE = "VIA mysql_native_password USING 'invalid'"
-NO_PASSWORD = " ".join(
-    [
-        "IDENTIFIED",
-        mysql_only(f"WITH caching_sha2_password AS '{_NO_SHA2}'"),
-        mariadb_only(_NO_NATIVE),
-    ]
-)
-"""The clause of CREATE USER and ALTER USER under which the account accepts no password at all."""
+NO_PASSWORD_MYSQL = f"IDENTIFIED WITH caching_sha2_password AS '{_NO_SHA2}'"
+NO_PASSWORD_MARIADB = "IDENTIFIED VIA mysql_native_password USING 'invalid'"
+NO_PASSWORD = f"{mysql_only(NO_PASSWORD_MYSQL)} {mariadb_only(NO_PASSWORD_MARIADB)}"
+"""The clause of CREATE USER and ALTER USER under which the account accepts no password at all: that of each server, and for both."""
 
 
 def identified(password: str, *, mariadb: bool) -> str:

@@ -137,6 +137,14 @@ class PostgreSQLAccounts(Accounts):
             ]
         for each in declared.shared:
             found[each.table] = self._of_shared(declared, each)
+        for table, columns in declared.references.items():
+            assert declared.migrate
+            on = f"({', '.join(map(identifier, columns))}) ON {self._qualified(declared, table)}"
+            grant = f"GRANT REFERENCES {on} TO {identifier(declared.migrate)}"
+            texts = [f"REFERENCES on column {table}.{column}" for column in columns]
+            found.setdefault(table, []).extend(
+                Fact(declared.migrate, each, statements=(grant,)) for each in texts
+            )
         return found
 
     def _of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
@@ -162,17 +170,6 @@ class PostgreSQLAccounts(Accounts):
             ]
         if access.rows:
             facts.append(self._of_rows(declared, access))
-        for column in (column for table, column in declared.references if table == access.table):
-            assert declared.migrate
-            facts.append(
-                Fact(
-                    declared.migrate,
-                    f"REFERENCES on column {access.table}.{column}",
-                    statements=(
-                        f"GRANT REFERENCES ({identifier(column)}) ON {target} TO {identifier(declared.migrate)}",
-                    ),
-                )
-            )
         return facts
 
     def _of_rows(self, declared: Declared, access: TableAccess) -> Fact:
@@ -223,6 +220,8 @@ class PostgreSQLAccounts(Accounts):
         return f"ALTER ROLE {identifier(account)} PASSWORD {quoted(verifier)}"
 
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
+        # it drops them when it has the revision that does
+        former = [f"OWNER of table {each}" for each in declared.former]
         return [
             fact
             for account in self.existing_accounts(cursor, declared)
@@ -233,6 +232,7 @@ class PostgreSQLAccounts(Accounts):
                 *held_ownership(cursor, account, declared.schema),
                 *held_default_privileges(cursor, account),
             )
+            if not (account == declared.migrate and fact.text in former)
         ] + held_policies(cursor, declared)
 
     def excess(self, cursor: Any, declared: Declared) -> str:

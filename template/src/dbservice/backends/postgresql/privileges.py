@@ -114,6 +114,8 @@ def held_grants(cursor: Any, account: str, schema: str) -> Iterator[Fact]:
         SELECT kind, shown, target, privilege_type, is_grantable, coalesce(r.rolname, '')
         FROM objects, aclexplode(acl) AS a LEFT JOIN pg_roles r ON r.oid = a.grantee
         WHERE (a.grantee IN (SELECT oid FROM roles) OR (a.grantee = 0 AND here)) AND a.grantee <> owner
+            -- the service may be installed in another database of the server, too
+            AND (here OR kind <> 'DATABASE' OR privilege_type <> 'CONNECT')
         ORDER BY kind, shown, privilege_type
         """,
         {"account": account, "schema": schema},
