@@ -343,7 +343,14 @@ def test_access_that_means_nothing_is_refused(options: Any, sentence: str) -> No
     with pytest.raises(ValueError, match=sentence):
         columns = {name: each for name, each in options.items() if isinstance(each, ColumnDescriptor)}
         options = {name: each for name, each in options.items() if name not in columns}
-        type("X", (SharedTable,), {"a": Column(Integer()), **columns}, name="x", metadata=sa.MetaData(), **options)
+        type(
+            "X",
+            (SharedTable,),
+            {"a": Column(Integer()), **columns},
+            name="x",
+            metadata=sa.MetaData(),
+            **options,
+        )
 
 
 # --- the tables of a service

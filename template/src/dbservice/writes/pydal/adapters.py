@@ -174,7 +174,9 @@ class AdapterMixin:
         return secret if is_secret(column) else backend.codec.literal
 
     def lastrowid(self, table: Any) -> Any:
-        if table._identity is None and not table._key:  # of another service: access.py need not declare its key
+        if (
+            table._identity is None and not table._key
+        ):  # of another service: access.py need not declare its key
             return None
         return super().lastrowid(table)  # type: ignore[misc]
 
