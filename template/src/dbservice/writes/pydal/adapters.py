@@ -178,7 +178,7 @@ class AdapterMixin:
             table._identity is None and not table._key
         ):  # of another service: access.py need not declare its key
             return None
-        return super().lastrowid(table)  # type: ignore[misc]
+        return super().lastrowid(table)
 
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
