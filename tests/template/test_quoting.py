@@ -55,7 +55,12 @@ def test_an_empty_default_is_the_empty_string(
     shutil.copytree(quoted_service, service)
     empty = {"mark": "", "body": "", "other": "", "code": ""}
     with fresh_database(engine, tmp_path, request.config) as database:
-        environ = {**os.environ, **database.environ(), "PYTHONPATH": str(service / "src")}
+        environ = {
+            **os.environ,
+            **database.environ(),
+            "PYTHONPATH": str(service / "src"),
+            "SHUTDOWN_DELAY": "0",
+        }
         command = [sys.executable, "-m", "a"]
         for words in (["migrate"], ["check-migrations"], ["revision", "-m", "nothing"]):
             done = subprocess.run(

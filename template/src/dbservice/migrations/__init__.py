@@ -5,11 +5,12 @@ from .commands import differences, downgrade, is_applied, revision, upgrade
 from .environment import Owner, run
 from .locking import acquire_lock
 from .shared import create_shared_tables
-from .status import current, describe_mismatch, head, read_version, version_statement
+from .status import VersionTableLocked, current, describe_mismatch, head, read_version, version_statement
 
 __all__ = [
     "CancelToken",
     "Owner",
+    "VersionTableLocked",
     "acquire_lock",
     "create_shared_tables",
     "current",

@@ -50,14 +50,15 @@ class Query(Generic[P, R]):
                 raise TypeError(f"{table.name}: declare the table by a class in tables.py or access.py")
         self.row, self.statement = row, statement
         self.parameters, self.defaults = tuple(parameters), dict(defaults or {})
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, CompiledQuery] = {}
+        self.page_readers: dict[str, Any] = {}
 
-    def for_backend(self, backend: Backend, declared: Collection[sa.Table] | None = None) -> "_Compiled":
+    def for_backend(self, backend: Backend, declared: Collection[sa.Table] | None = None) -> "CompiledQuery":
         """The statement for an engine. Raises TypeError if it needs a table that is not among those `declared`."""
         compiled = self._compiled.get(backend.compiled_for)
         if compiled is None:
             self.check_tables(declared)
-            made = _Compiled(self.statement, self.defaults, backend)
+            made = CompiledQuery(self.statement, self.defaults, backend)
             compiled = self._compiled.setdefault(backend.compiled_for, made)
         return compiled
 
@@ -141,8 +142,16 @@ class Rows(list[R]):
     __slots__ = ()
 
 
-class _Compiled:
-    def __init__(self, statement: Statement, defaults: Mapping[str, Any], backend: Backend) -> None:
+class CompiledQuery:
+    """A query for one engine. Its rows have the columns `decoded`, by default those that `statement` selects."""
+
+    def __init__(
+        self,
+        statement: Statement,
+        defaults: Mapping[str, Any],
+        backend: Backend,
+        decoded: Sequence[sa.ColumnElement[Any]] | None = None,
+    ) -> None:
         compiled = statement.compile(dialect=backend.dialect())
         self.sql = str(compiled)
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
@@ -162,7 +171,8 @@ class _Compiled:
                 check, encode = check_row_count, None
             self._encoders.append((bind.key, defaults.get(bind.key, bind.effective_value), check, encode))
         self._required = self.names - defaults.keys()
-        decoders = ((i, _decoder(column, backend)) for i, column in enumerate(statement.selected_columns))
+        columns = statement.selected_columns if decoded is None else decoded
+        decoders = ((i, _decoder(column, backend)) for i, column in enumerate(columns))
         self._decoders = [(i, decode) for i, decode in decoders if decode is not None]
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:

@@ -158,7 +158,7 @@ class AdapterMixin:
     def insert_row(self, table: Any, columns: str, literals: str) -> int | None:
         """Insert a row whose values are literals, and return the id that the database generated, if it did."""
         self.execute(self.dialect.insert(table._rname, columns, literals))  # type: ignore[attr-defined]
-        return int(self.lastrowid(table)) if table._identity is not None else None  # type: ignore[attr-defined]
+        return int(self.lastrowid(table)) if table._identity is not None else None
 
     def literal_for(self, column: sa.Column[Any]) -> Literal:
         """What encodes the values of `column`: as literals, or those of a secret column apart from the statement."""
@@ -178,7 +178,7 @@ class AdapterMixin:
             table._identity is None and not table._key
         ):  # of another service: access.py need not declare its key
             return None
-        return super().lastrowid(table)
+        return super().lastrowid(table)  # type: ignore[misc]
 
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
@@ -192,6 +192,8 @@ class AdapterMixin:
         try:
             self.get_connection()  # type: ignore[attr-defined]
             cursor = self.cursor  # type: ignore[attr-defined]
+            if self.db.health.failing is not None:
+                transaction.written |= command.startswith(("INSERT", "UPDATE", "DELETE"))
             if not transaction.begun:
                 transaction.begun = True
                 if backend.pipeline_begin and not transaction.secrets:
@@ -209,6 +211,7 @@ class AdapterMixin:
         """Remember that the driver raised `error`, and raise what it means to the unit of work, if it means anything."""
         remember_statement(error, self.db._backend, command)
         failure = self.db._transaction.fail(self.db._backend, error, self._inserted_into(command))
+        self.db.health.failed(failure.kind, error)
         if failure.is_disconnected:
             self.db.drop_connection()
         if failure.make_problem:
