@@ -143,7 +143,7 @@ class Others:
     """The other services, straight at the database."""
 
     def __init__(self, backend: Backend) -> None:
-        self.engine = backend.migrations.engine()
+        self.engine, self.settings = backend.migrations.engine(), backend.settings
 
     def add(self, table: type[Table], **values: Any) -> int:
         now = dt.datetime.now(dt.UTC)
@@ -377,6 +377,37 @@ async def test_the_server_refuses_what_the_platform_lets_through(
     with pytest.raises(BadValue, match="the row would not be one of those that this service may write"):
         await running.writes.run(attempt)
     assert theirs.rows(Integrations, "platform") == [("twitch",), ("discord",)]
+
+
+async def test_a_service_that_only_reads_has_no_connection_for_writes(
+    place: tuple[Settings, Others], theirs: Others
+) -> None:
+    settings, _ = place
+    service = the_service(SharedEvents)
+    theirs.add(Events, kind="a")
+    # the account has more than this service declares, which is not what is asked here
+    async with service.running(settings.model_copy(update={"db_single_account": True})) as running:
+        assert (running.writes.size, running.reads.size) == (0, settings.db_pool_size)
+        assert len(await running.reads.all(EVENTS)) == 1
+        with pytest.raises(TypeError, match="a service that only reads has no units of work"):
+            await running.writes.run(lambda db: db[SharedEvents].get_row(1))
+
+
+async def test_a_table_whose_key_is_not_declared(place: tuple[Settings, Others], theirs: Others) -> None:
+    class Kinds(SharedTable, name="events", access="read-write", metadata=sa.MetaData()):
+        kind = Column(t.String(40))
+        created_at = Column(t.Timestamp(), managed=True)
+        updated_at = Column(t.Timestamp(), managed=True)
+
+    def unit(db: DAL) -> list[Any]:
+        db[Kinds].insert_row({"kind": "a"})
+        db[Kinds].insert(kind="b")
+        with pytest.raises(TypeError, match=r"events: access\.py declares no column of its primary key"):
+            db[Kinds].get_row(1)
+        return [each.kind for each in db(db[Kinds].kind != "").select(orderby=db[Kinds].kind)]
+
+    async with the_service(Kinds).running(theirs.settings) as running:
+        assert await running.writes.run(unit) == ["a", "b"]
 
 
 async def test_an_undeclared_table_is_named(running: Running) -> None:

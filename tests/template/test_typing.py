@@ -19,7 +19,7 @@ TABLES = """
 import uuid
 
 from dbservice.schema import BareTable, Column, ForeignKey, SharedTable, Table, Timestamps
-from dbservice.types import JSON, BigInteger, Numeric, String, Uuid
+from dbservice.types import JSON, BigInteger, Numeric, String, Timestamp, Uuid
 
 
 class Users(Table, name="users"):
@@ -43,6 +43,13 @@ class Tokens(Timestamps, BareTable, name="tokens"):
 
 class Events(SharedTable, name="events", access="read", rows={"kind": "x"}):
     kind = Column(String(20), nullable=True)
+
+
+class Jobs(SharedTable, name="jobs", access="read-write"):
+    id = Column(BigInteger(), primary_key=True, managed=True)
+    state = Column(String(20))
+    token = Column(String(20), secret=True)
+    updated_at = Column(Timestamp(), managed=True)
 """
 
 USES = """
@@ -55,7 +62,7 @@ from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy import Column as SAColumn
 
 from dbservice import UNSET, Create, Patch, Query, Reads, Row, Statement, UnsetType, public_columns, query
-from tables import Events, Tokens, UserRoles, Users
+from tables import Events, Jobs, Tokens, UserRoles, Users
 
 
 class UserRow(Users, Row): ...
@@ -66,6 +73,9 @@ class TokenCreate(Tokens, Create): ...
 class TokenPatch(Tokens, Patch): ...
 class RoleRow(UserRoles, Row): ...
 class EventRow(Events, Row): ...
+class JobRow(Jobs, Row): ...
+class JobCreate(Jobs, Create): ...
+class JobPatch(Jobs, Patch): ...
 
 
 class Total(Row):
@@ -87,7 +97,7 @@ DIRECT = query(UserRow, select(*public_columns(Users)))
 """
 
 GOOD = """
-def rows(row: UserRow, token: TokenRow, role: RoleRow, event: EventRow) -> None:
+def rows(row: UserRow, token: TokenRow, role: RoleRow, event: EventRow, job: JobRow) -> None:
     assert_type(row.id, int)
     assert_type(row.email, str)
     assert_type(row.nick, str | None)
@@ -98,14 +108,18 @@ def rows(row: UserRow, token: TokenRow, role: RoleRow, event: EventRow) -> None:
     assert_type(token.updated_at, dt.datetime)
     assert_type(role.user_id, int)
     assert_type(event.kind, str | None)
+    assert_type(job.id, int)
+    assert_type(job.updated_at, dt.datetime)
     assert_type(UserRow.from_mapping({}), UserRow)
     assert_type(Total(count=1).latest, dt.datetime | None)
 
 
-def bodies(new: UserCreate, token: TokenCreate, patch: UserPatch) -> str:
+def bodies(new: UserCreate, token: TokenCreate, patch: UserPatch, job: JobCreate, change: JobPatch) -> str:
     assert_type(new.email, str)
     assert_type(new.password, str)
     assert_type(new.pin, str | None)
+    assert_type(job.state, str)
+    assert_type(change.token, str | UnsetType)
     assert_type(token.id, uuid.UUID)
     new.password = "hashed"
     assert_type(patch.email, str | UnsetType)
@@ -161,6 +175,14 @@ def secret(row: UserRow) -> None:
 
 def managed(new: UserCreate) -> None:
     new.id  # error
+
+
+def managed_of_another_service(new: JobCreate) -> None:
+    new.id  # error
+
+
+def secret_of_another_service(job: JobRow) -> None:
+    job.token  # error
 
 
 def managed_of_a_patch(patch: UserPatch) -> None:

@@ -25,7 +25,8 @@ from dbservice.schema import (
     UniqueConstraint,
     constraint_name,
 )
-from dbservice.types import JSON, BigInteger, Boolean, Enum, Integer, String, Text, Uuid
+from dbservice.schema.columns import ColumnDescriptor
+from dbservice.types import JSON, BigInteger, Boolean, Enum, Float, Integer, String, Text, Timestamp, Uuid
 
 from ..sample_service import made
 
@@ -332,11 +333,24 @@ def test_a_shared_table_has_what_it_lists_and_belongs_to_no_migration() -> None:
         ({"access": "write"}, r'X: write access="read" or access="read-write", not \'write\''),
         ({"rows": {"b": 1}}, "X: rows names b, which is not among its columns"),
         ({"rows": {"a": "one"}}, "X: rows: a must be a whole number"),
+        ({"rows": {"b": "x"}, "b": Column(String(9), secret=True)}, "X: rows: b is secret or managed"),
+        ({"rows": {"b": 1.5}, "b": Column(Float())}, r"X: rows: b is Float\(\), which cannot select rows"),
+        ({"b": Column(Timestamp(), managed=True)}, r"X\.b: managed are a whole number id"),
+        ({"id": Column(String(9), managed=True)}, r"X\.id: managed are a whole number id"),
     ],
 )
 def test_access_that_means_nothing_is_refused(options: Any, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        type("X", (SharedTable,), {"a": Column(Integer())}, name="x", metadata=sa.MetaData(), **options)
+        columns = {name: each for name, each in options.items() if isinstance(each, ColumnDescriptor)}
+        options = {name: each for name, each in options.items() if name not in columns}
+        type(
+            "X",
+            (SharedTable,),
+            {"a": Column(Integer()), **columns},
+            name="x",
+            metadata=sa.MetaData(),
+            **options,
+        )
 
 
 # --- the tables of a service

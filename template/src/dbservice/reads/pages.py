@@ -27,8 +27,8 @@ class PageReader:
     @classmethod
     def of(cls, query: Query[..., Any], backend: Backend) -> "PageReader":
         """The reader of `query`, made at first use."""
-        found: PageReader | None = query.page_readers.get(backend.name)
-        return found or query.page_readers.setdefault(backend.name, cls(query, backend))
+        found: PageReader | None = query.page_readers.get(backend.compiled_for)
+        return found or query.page_readers.setdefault(backend.compiled_for, cls(query, backend))
 
     def __init__(self, query: Query[..., Any], backend: Backend) -> None:
         self.query, self.plain = query, query.for_backend(backend)

@@ -213,8 +213,10 @@ class ReadPool:
                 return BadValue("a parameter", "does not fit its column")
             case ErrorKind.OTHER | ErrorKind.READ_ONLY:
                 return error
-            case ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
-                return Unavailable("The database lacks a table or a privilege that the service needs.")
+            case ErrorKind.NO_TABLE:
+                return Unavailable("The database lacks a table that the service needs.")
+            case ErrorKind.NO_PRIVILEGE:
+                return Unavailable("The database refuses the service's account.")
             case ErrorKind.DISK_FULL:
                 return Unavailable("The database's disk is full.")
             case ErrorKind.EXHAUSTED:

@@ -88,11 +88,6 @@ def _by_sqlstate(code: str, error: BaseException) -> ErrorKind:
     return by_class.get(code[:2], unknown)
 
 
-def _is_row_security(error: BaseException) -> bool:
-    # by the function of the server, since its sentences are in its language
-    return isinstance(error, psycopg2.Error) and error.diag.source_function == "ExecWithCheckOptions"
-
-
 def _severity(error: BaseException) -> str | None:
     """ERROR, FATAL, PANIC: in English whatever language the server speaks. PgBouncer speaks no other."""
     if isinstance(error, psycopg2.Error):

@@ -158,7 +158,7 @@ class AdapterMixin:
     def insert_row(self, table: Any, columns: str, literals: str) -> int | None:
         """Insert a row whose values are literals, and return the id that the database generated, if it did."""
         self.execute(self.dialect.insert(table._rname, columns, literals))  # type: ignore[attr-defined]
-        return int(self.lastrowid(table)) if table._identity is not None else None  # type: ignore[attr-defined]
+        return int(self.lastrowid(table)) if table._identity is not None else None
 
     def literal_for(self, column: sa.Column[Any]) -> Literal:
         """What encodes the values of `column`: as literals, or those of a secret column apart from the statement."""
@@ -172,6 +172,13 @@ class AdapterMixin:
             return str(found[1])
 
         return secret if is_secret(column) else backend.codec.literal
+
+    def lastrowid(self, table: Any) -> Any:
+        if (
+            table._identity is None and not table._key
+        ):  # of another service: access.py need not declare its key
+            return None
+        return super().lastrowid(table)  # type: ignore[misc]
 
     def held_connection(self) -> Any:
         return getattr(THREAD_LOCAL, self._connection_uname_, None)
