@@ -10,7 +10,7 @@ export DB_TEST_MYSQL_HOME
 # All tests are run by several processes, two for a core since they wait a lot; some of them (ARGS) by one.
 PARALLEL := -n $(shell expr 2 '*' $$(nproc 2>/dev/null || echo 2)) --dist worksteal
 
-.PHONY: help .venv demo test check format bench scene clean
+.PHONY: help .venv demo test check format bench scene attack clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: .venv ## compare the service with hand-written ones (ARGS=--strict fails 
 
 scene: .venv ## four services on one database: their accounts, and who can do what (ARGS=mysql for another engine)
 	@PYTHONPATH=template/src $(BIN)/python -m scene $(ARGS)
+
+attack: .venv ## attack a stamped service on each engine (ARGS="--engines sqlite --short")
+	@attack/attack $(ARGS)
 
 clean: ## remove what was made here
 	@rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -104,6 +104,10 @@ class Server:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
 
+    def cpu(self) -> float:
+        """The CPU seconds it has used."""
+        return _cpu_of_group(self.process.pid) if self.process else 0.0
+
     def answers(self) -> tuple[Any, Any]:
         """Return the values of its row 77 and of its page after row 100."""
         page = _http("GET", self.url("list", 100))[1]["items"]

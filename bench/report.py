@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from load import Sample, median, ratio
+from overload import Result
 
 Samples = Mapping[tuple[str, int, str], Sequence[Sample]]
 NAMES = {"get": "GET", "list": "LIST 50", "post": "POST"}
@@ -35,6 +36,7 @@ GATES = (
     Gate("GET, CPU seconds per 1000", "get", 64, "cpu", "L1", 1.0, at_least=False),
 )
 COPY_BOUND = 1.2
+OVERLOAD_BOUND = 0.9
 MAX_OTHER_LOAD = 0.1
 """Share of the machine's CPU that other programs may use before the ratios become unreliable."""
 
@@ -62,8 +64,27 @@ def table(samples: Samples, names: Sequence[str]) -> None:
             )
 
 
-def gates(samples: Samples, services: Sequence[str], copies: tuple[float, float, float] | None) -> bool:
-    """Print the gates and return whether all measured ones pass. `copies` is what `prepare.copies` returns."""
+def overload_table(results: Sequence[Result]) -> None:
+    print(
+        "\n| units of work | clients | peak, work/s | goodput, work/s | busy | answers in the time measured |"
+    )
+    print("|---|--:|--:|--:|--:|---|")
+    for each in results:
+        answers = ", ".join(f"{count} x {answer}" for answer, count in sorted(each.overload.answers.items()))
+        print(
+            f"| {each.case} | {each.clients} | {each.peak.work:.2f} | {each.overload.work:.2f}"
+            f" | {each.overload.busy:.0%} | {answers} |"
+        )
+
+
+def gates(
+    samples: Samples,
+    services: Sequence[str],
+    copies: tuple[float, float, float] | None,
+    overloads: Sequence[Result] | None = None,
+) -> bool:
+    """Print the gates and return whether all measured ones pass. `copies` is what `prepare.copies` returns, `overloads` what
+    `overload.measure` does."""
     passed = True
     print("\n| gate | bound | service | ratio | |\n|---|---|---|--:|---|")
     for gate in GATES:
@@ -78,6 +99,13 @@ def gates(samples: Samples, services: Sequence[str], copies: tuple[float, float,
                 f"| {gate.title} at {gate.clients} clients | {sign} {gate.bound} x {gate.base} | {name}"
                 f" | {value:.2f} | {'PASS' if good else 'FAIL'} |"
             )
+    for each in overloads or ():
+        good = each.ratio >= OVERLOAD_BOUND
+        passed = passed and good
+        print(
+            f"| goodput, units of {each.case}, {each.clients} clients | >= {OVERLOAD_BOUND} x the peak | S"
+            f" | {each.ratio:.2f} | {'PASS' if good else 'FAIL'} |"
+        )
     if copies:
         ours, blank, value = copies
         good = value <= COPY_BOUND

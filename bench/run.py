@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import database
+import overload
 import prepare
 import profiler
 import report
@@ -32,7 +33,8 @@ FLAGS = "--host 127.0.0.1 --port {port} --loop uvloop --http httptools --no-acce
 def main() -> int:
     options = _options()
     only = [name for name in options.only.split(",") if name]
-    plan = [step for step in PLAN if step[0] in only] or ([] if only == ["copy"] else list(PLAN))
+    parts = {"copy", "overload"}
+    plan = [step for step in PLAN if step[0] in only] or ([] if {*only} & parts else list(PLAN))
     names = [name for name in REFERENCES if name in only] or list(REFERENCES)
     if plan and not shutil.which("wrk"):
         raise Failed(
@@ -67,12 +69,56 @@ def main() -> int:
                             flush=True,
                         )
         report.table(samples, [server.name for server in servers])
+    overloads = None
+    if not only or "overload" in only:
+        overloads = _overloads(options)
+        report.overload_table(overloads)
     copies = None
     if not only or "copy" in only:
         prepare.progress("timing copier copy")
         copies = prepare.copies(max(11, options.rounds))
-    passed = report.gates(samples, services, copies)
+    passed = report.gates(samples, services, copies, overloads)
     return 1 if options.strict and not passed else 0
+
+
+def _overloads(options: argparse.Namespace) -> list[overload.Result]:
+    """Start PostgreSQL and the service with few writers, and load them."""
+    folder = Path(options.service).resolve() if options.service else prepare.stamp()
+    prepare.progress("measuring under overload")
+    with ExitStack() as stack:
+        postgresql = stack.enter_context(database.postgresql(OTHER_CORE))
+        store = database.Store(postgresql.create_database("bench_svc"))
+        environ = _environ(store) | {"DB_POOL_SIZE": str(overload.POOL_SIZE)}
+        server = _service("S", folder, folder, environ, store)
+        server.port = 18099
+        store.run(overload.TRIGGER)
+        stack.callback(server.stop)
+        server.start(prepare.BUILD)
+        return overload.measure(server)
+
+
+def _environ(store: database.Store) -> dict[str, str]:
+    logs = {"LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0"}
+    return prepare.clean_environment() | store.database.environ() | logs
+
+
+def _service(
+    name: str, folder: Path, fallback: Path, environ: dict[str, str], store: database.Store
+) -> Server:
+    """The stamped service in `folder`, with its tables in `store`; its Python is its own, or that of `fallback`."""
+    own = folder / ".venv/bin/python"
+    interpreter = own if own.exists() else fallback / ".venv/bin/python"
+    package = next(
+        path.parent.name for path in folder.glob("src/*/service.py") if path.parent.name != "dbservice"
+    )
+    command = [str(interpreter if interpreter.exists() else sys.executable), "-m", package]
+    here = environ | {"PYTHONPATH": str(folder / "src")}
+    if not store.run("SELECT 1 FROM pg_tables WHERE tablename = 'items'"):
+        done = subprocess.run([*command, "migrate"], cwd=folder, env=here, capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"the service cannot migrate: {done.stderr}")
+        store.fill()
+    return Server(name, "", [*command, "serve", "--port", "{port}"], folder, here, "/v1/items", store)
 
 
 def _up(
@@ -98,33 +144,12 @@ def _up(
         PGDATABASE=target.name,
     )
     # DB_POOL_SIZE counts reads and writes together: ten each, as the other servers have
-    environ = (
-        prepare.clean_environment()
-        | ours.database.environ()
-        | {"LOG_LEVEL": "warning", "DB_POOL_SIZE": "20", "SHUTDOWN_DELAY": "0"}
-    )
+    environ = _environ(ours) | {"DB_POOL_SIZE": "20"}
     servers: list[Server] = []
     for name in [*names, *(each for each in folders if each not in names)]:
         if name in folders:
-            folder = folders[name]
-            own = folder / ".venv/bin/python"
-            interpreter = own if own.exists() else folders["S"] / ".venv/bin/python"
-            package = next(
-                path.parent.name
-                for path in folder.glob("src/*/service.py")
-                if path.parent.name != "dbservice"
-            )
-            command = [str(interpreter if interpreter.exists() else sys.executable), "-m", package]
-            here = environ | {"PYTHONPATH": str(folder / "src")}
-            if not ours.run("SELECT 1 FROM pg_tables WHERE tablename = 'items'"):
-                done = subprocess.run(
-                    [*command, "migrate"], cwd=folder, env=here, capture_output=True, text=True
-                )
-                if done.returncode:
-                    raise Failed(f"the service cannot migrate: {done.stderr}")
-                ours.fill()
-            server = Server(
-                name, "", [*command, "serve", "--port", "{port}"], folder, here, "/v1/items", ours
+            server = _service(
+                name, folders[name], folders["S"] if "S" in folders else folders[name], environ, ours
             )
         else:
             about, module = REFERENCES[name]
@@ -156,7 +181,7 @@ def _options() -> argparse.Namespace:
         "--only",
         default="",
         metavar="NAMES",
-        help="limit to these of get, list, post, copy and the servers, for example get,post,L1,S",
+        help="limit to these of get, list, post, overload, copy and the servers, for example get,post,L1,S",
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 1 if a gate fails")
     parser.add_argument(

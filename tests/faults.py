@@ -4,7 +4,9 @@ between; and helpers that wait for the result."""
 import asyncio
 import contextlib
 import re
+import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,12 +106,18 @@ class Proxy:
         self._holding = False
         self._sockets: set[socket.socket] = set()
         self._mute: set[socket.socket] = set()
+        self._hold_word: bytes | None = None
+        self.held = threading.Event()
+        self._break_after: int | None = None
+        self._reset = False
         self._trap: re.Pattern[bytes] | None = None
         self._delivered = False
         self.cuts = 0
         self.keeps_open = False
         """Whether the service's side stays open when the database has closed its own."""
         self.closed_by_server = 0
+        self.received = 0
+        """Bytes that the server has sent."""
         self.connect()
         self.settings = settings.model_copy(
             update=dict.fromkeys(("db_host", "db_read_host"), "127.0.0.1")
@@ -141,13 +149,21 @@ class Proxy:
         self._holding = True
         self._mute |= self._sockets.copy()
 
+    def hold_at(self, word: str) -> None:
+        """The same from the moment that the service sends `word`; sets `held` then."""
+        self._hold_word = word.encode()
+
     def lead_to(self, settings: Settings) -> None:
         """Take new connections to another server; those of before stay where they are."""
         self._target = (settings.db_host, settings.db_port)
 
+    def break_new(self, *, after: int = 0, reset: bool = True) -> None:
+        """Accept new connections and end each one once the server has sent `after` bytes over it: with a reset, or closed."""
+        self._break_after, self._reset = after, reset
+
     def resume(self) -> None:
         """Take new connections again."""
-        self._holding = False
+        self._holding, self._break_after = False, None
 
     def cut(self) -> None:
         """End every connection that there is."""
@@ -170,6 +186,9 @@ class Proxy:
         if self._holding:
             self._mute.add(client)
             return
+        if self._break_after is not None:
+            self._break(client, self._break_after)
+            return
         try:
             server = socket.create_connection(self._target)
         except OSError:
@@ -180,6 +199,9 @@ class Proxy:
         threading.Thread(target=self._answers, args=[server, client, doomed], daemon=True).start()
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                if self._hold_word and self._hold_word in data:
+                    self.hold()
+                    self.held.set()
                 if client in self._mute:
                     continue
                 if self._trap and self._trap.search(data):
@@ -195,6 +217,7 @@ class Proxy:
     def _answers(self, server: socket.socket, client: socket.socket, doomed: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
+                self.received += len(data)
                 if client in self._mute:
                     continue
                 if doomed.is_set():
@@ -203,6 +226,25 @@ class Proxy:
         _close(server)
         self.closed_by_server += 1
         if not self.keeps_open:
+            _close(client)
+
+    def _break(self, client: socket.socket, left: int) -> None:
+        if left:
+            with socket.create_connection(self._target) as server, contextlib.suppress(OSError):
+                while left > 0:
+                    for each in select.select([server, client], [], [])[0]:
+                        data = each.recv(left if each is server else 65536)
+                        if not data:
+                            left = 0
+                        elif each is server:
+                            client.sendall(data)
+                            left -= len(data)
+                        else:
+                            server.sendall(data)
+        if self._reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+        else:
             _close(client)
 
 

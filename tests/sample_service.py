@@ -208,7 +208,14 @@ def routes(table: sa.Table) -> Any:
     return router
 
 
-PATIENT = {"connect": 60.0, "acquire": 60.0, "statement": 60.0, "write": 60.0, "drain": 60.0}
+PATIENT = {
+    "connect": 60.0,
+    "acquire": 60.0,
+    "statement": 60.0,
+    "write": 60.0,
+    "write_queue": 60.0,
+    "drain": 60.0,
+}
 """Limits that nothing meets, not even on a busy machine."""
 
 

@@ -1,5 +1,6 @@
 """Paths, methods, and routes that are plain FastAPI."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,19 @@ async def test_a_route_is_plain_fastapi(migrated: Settings, tmp_path: Path) -> N
         assert {"type": "null"} in shape["schema"]["anyOf"]
 
 
-async def test_docs_are_there(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/docs")
-    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
-    assert "/openapi.json" in answer.text
+async def test_docs_load_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "script-src 'self';" in page.headers["content-security-policy"]
+    assert "<script>" not in page.text
+    found = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(found) == 4
+    for path in found:
+        assert "//" not in path
+        answer = await client.get(str(page.url.join(path)))
+        assert answer.status_code == 200 and answer.content
+        assert answer.headers["content-type"].split("/")[0] in ("text", "image")
+    script = (await client.get("/docs/start.js")).text
+    assert (await client.get(str(page.url.join(script.split('"')[1])))).json()["openapi"].startswith("3.1")
+    assert (await client.get("/docs/..%2Fmain.py")).status_code == 404
+    assert (await client.get("/docs/__init__.py")).status_code == 404

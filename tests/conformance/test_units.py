@@ -4,6 +4,7 @@ that continues after one stores nothing."""
 import contextlib
 import smtplib
 import ssl
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 
 from ..faults import kill, sessions, wait_until
-from ..sample_service import add_users, items, started, stored_emails, users
+from ..sample_service import add_users, items, started, stored_emails, users, values
 from .test_retries import own_session, provoke_error
 
 DEADLOCK = {"postgresql": "40P01", "mysql": "1213"}
@@ -264,3 +265,17 @@ async def test_a_database_that_cannot_be_locked_is_unavailable_however_much_a_un
                 await other.writes.run(swallow)
         await other.writes.run(add_users, "c")
     assert stored_emails(settings) == ["c"]
+
+
+async def test_large_values_do_not_stay_in_memory(running: Running) -> None:
+    async def write(number: int) -> int:
+        for _ in range(number):
+            await running.writes.run(lambda db: db[values].insert(text="x" * 1_000_000))
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = await write(2)
+        assert await write(40) < before + 20_000_000
+    finally:
+        tracemalloc.stop()

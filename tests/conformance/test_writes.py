@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from dbservice.service import Running
 from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 
+from ..assertions import problem
 from ..faults import sessions, until
 from ..sample_service import add_users, client_of, started, stored_emails, users
 
@@ -115,33 +117,92 @@ async def test_pydal_works_inside_a_unit_only(running: Running) -> None:
 # --- bounds
 
 
-async def test_a_full_queue_is_503_with_retry_after(migrated: Settings) -> None:
+async def test_a_full_queue_refuses_the_oldest_with_retry_after(migrated: Settings) -> None:
     blocked = Blocked()
     async with started(migrated, queue=1) as running, client_of(running) as client:
-        room = 2 * running.writes.size
-        waiting = [asyncio.ensure_future(running.writes.run(blocked)) for _ in range(room)]
-        await until(lambda: blocked.running == running.writes.size)
-        assert running.writes.in_flight == room
-        response = await client.post("/v1/order", json={})
-        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-        assert response.json()["detail"] == "Too many writes are waiting."
+        size = running.writes.size
+        units = [asyncio.ensure_future(running.writes.run(blocked)) for _ in range(size)]
+        await until(lambda: blocked.running == size)
+        oldest = asyncio.ensure_future(client.post("/v1/order", json={}))
+        await until(lambda: running.writes.in_flight == size + 1)
+        units += [asyncio.ensure_future(running.writes.run(blocked)) for _ in range(size)]
+        response = await oldest
+        assert problem(response, 503)["detail"] == "Too many writes are waiting; nothing was stored."
+        assert response.headers["retry-after"] == "1"
+        assert running.writes.in_flight == 2 * size
+        metrics = (await client.get("/metrics")).text
+        assert 'db_writes_refused_total{reason="queue_full"} 1.0' in metrics
         blocked.go.set()
-        await asyncio.gather(*waiting)
+        await asyncio.gather(*units)
         assert running.writes.in_flight == 0
         assert (await client.post("/v1/order", json={})).status_code == 201
 
 
+async def test_what_would_wait_too_long_is_refused_before_it_has_waited(running: Running) -> None:
+    """By the duration of the units before it."""
+    blocked = Blocked()
+
+    async with started(running.backend.settings, write_queue=3.0) as hurried:
+        size = hurried.writes.size
+
+        def slow(db: DAL) -> None:
+            time.sleep(0.2)
+
+        for _ in range(3):
+            await asyncio.gather(*(hurried.writes.run(slow) for _ in range(size)))
+        units = [asyncio.ensure_future(hurried.writes.run(blocked)) for _ in range(90 * size)]
+        await asyncio.wait(units, return_when=asyncio.FIRST_COMPLETED)
+        refused = [str(each.exception()) for each in units if each.done()]
+        assert set(refused) == {"Too many writes are waiting; nothing was stored."}
+        blocked.go.set()
+        await asyncio.gather(*units, return_exceptions=True)
+
+
 async def test_a_unit_that_waits_too_long_for_its_turn_is_never_run(running: Running) -> None:
     blocked = Blocked()
-    async with started(running.backend.settings, write=1.5) as hurried:
-        waiting = [asyncio.ensure_future(hurried.writes.run(blocked)) for _ in range(hurried.writes.size)]
+    async with started(running.backend.settings, write_queue=0.2) as hurried:
+        begun = [asyncio.ensure_future(hurried.writes.run(blocked)) for _ in range(hurried.writes.size)]
         await until(lambda: blocked.running == hurried.writes.size)
         with pytest.raises(Unavailable, match="nothing was stored"):
             await hurried.writes.run(add_users, "a")
         blocked.go.set()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        await until(lambda: hurried.writes.in_flight == 0)
+        await asyncio.gather(*begun)
+        assert hurried.writes.in_flight == 0
     assert stored_emails(running.backend.settings) == []
+
+
+async def test_waiting_takes_nothing_from_the_time_of_a_unit(running: Running) -> None:
+    """It may wait for half a second, then run for another: neither is longer than its own limit."""
+    async with started(running.backend.settings, write=1.5, write_queue=60.0) as hurried:
+        size = hurried.writes.size
+
+        def slow(db: DAL, email: str) -> None:
+            time.sleep(0.7)
+            add_users(db, email)
+
+        emails = [f"a{n}" for n in range(3 * size)]
+        await asyncio.gather(*(hurried.writes.run(slow, email) for email in emails))
+    assert stored_emails(running.backend.settings) == sorted(emails)
+
+
+async def test_under_overload_the_newest_are_served(running: Running) -> None:
+    """Their clients still wait, those of the oldest have given up."""
+    served: list[int] = []
+    blocked = Blocked()
+    async with started(running.backend.settings, queue=4) as busy:
+        size = busy.writes.size
+
+        def serve(db: DAL, number: int) -> None:
+            served.append(number)
+
+        begun = [asyncio.ensure_future(busy.writes.run(blocked)) for _ in range(size)]
+        await until(lambda: blocked.running == size)
+        units = [asyncio.ensure_future(busy.writes.run(serve, number)) for number in range(8 * size)]
+        await asyncio.wait(units[: 4 * size])
+        blocked.go.set()
+        await asyncio.gather(*begun, *units, return_exceptions=True)
+    assert sorted(served) == list(range(4 * size, 8 * size))
+    assert served[0] > served[-1]
 
 
 async def test_a_unit_that_takes_too_long_is_not_committed_afterwards(running: Running) -> None:

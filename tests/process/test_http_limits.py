@@ -13,6 +13,7 @@ from dbservice.http.connections import RESERVE
 from ..faults import wait_until
 from .raw_http import Client, gauge, request, sqlite_service
 from .service_process import Process
+from .smuggling import ENDLESS
 
 HEALTH = request("GET", "/healthz")
 UPLOAD = b"POST /v1/values HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -68,20 +69,7 @@ def test_headers_that_are_too_long_are_refused(tmp_path: Path) -> None:
                     assert answer.headers["connection"] == "close"
 
 
-@pytest.mark.parametrize(
-    ("beginning", "piece"),
-    [
-        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ", b"x" * 65536),
-        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"x: y\r\n" * 10000),
-        (b"GET /", b"x" * 65536),
-        (UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 65536),
-        (UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"x" * 65536),
-        (UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 10000),
-        (UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 10000),
-        (UPLOAD + b"Content-Length: 999999999999\r\n\r\n", b"x" * 65536),
-    ],
-    ids=["header", "headers", "URL", "extension", "trailer", "trailers", "chunks", "body"],
-)
+@pytest.mark.parametrize(("beginning", "piece"), ENDLESS.values(), ids=list(ENDLESS))
 def test_what_has_no_end_costs_no_memory(tmp_path: Path, beginning: bytes, piece: bytes) -> None:
     with sqlite_service(tmp_path, headers_timeout=1.0) as process:
         assert alive(process)

@@ -113,7 +113,11 @@ def test_nobody_keeps_it_from_stopping(tmp_path: Path) -> None:
         began = time.monotonic()
         assert process.wait() == 0
         assert time.monotonic() - began < 15
+        titles = [[each.problem["title"] for each in client.answers()] for client in (reading, writing)]
+        assert titles == [["Service Unavailable"], ["Outcome unknown"]]
         for client in (deaf, stalled, reading, writing):
             client.close()
+        said = "\n".join(process.said())
+        assert said.count("was cut off: the service is stopping") >= 3 and "Traceback" not in said
     defaults = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": str(tmp_path / "x.db")})
     assert defaults.shutdown_delay + Limits().drain <= 25  # Kubernetes kills after 30

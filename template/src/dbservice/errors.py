@@ -29,9 +29,21 @@ class BadValue(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """The database does not answer, or is too busy; nothing was stored."""
+    """The database does not answer, or is too busy; nothing was stored. `reason` is one word for the metrics, `retry_after`
+    is in seconds."""
 
     retry_after = 1
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        reason: str = "other",
+        retry_after: int = 1,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(detail, errors=errors)
+        self.reason, self.retry_after = reason, retry_after
 
 
 class OutcomeUnknown(ServiceError):

@@ -17,16 +17,29 @@ class Limits:
     statement: float = 10.0
     """Statement timeout, for reads and writes; the server cancels a longer statement."""
     write: float = 15.0
-    """Timeout of a unit of work, from queueing to commit; then 503."""
+    """Timeout of a unit of work, from its start on a thread to its commit, all attempts included; then 503, "may still be
+    stored"."""
+    write_queue: float = 5.0
+    """Timeout of a unit of work for getting a thread; then 503, "nothing was stored". A unit that would have to wait longer,
+    by the duration of recent units, is refused at once."""
     drain: float = 20.0
     """Timeout for requests in flight once the service takes no more connections, which is `SHUTDOWN_DELAY` after SIGTERM;
     what is left is cancelled. Both together are less than the 30 seconds after which Kubernetes kills."""
     queue: int = 100
-    """Maximum number of queued units of work per thread; beyond it, 503."""
-    attempts: int = 5
-    """Maximum number of attempts for a unit of work that is rolled back by a deadlock or a conflict between nodes."""
+    """Maximum number of queued units of work per thread; beyond it, 503 at once."""
+    attempts: int = 20
+    """Maximum number of attempts for a unit of work that is rolled back by a deadlock or a conflict between nodes, within
+    `write` seconds; then 503, "nothing was stored"."""
+    unready: float = 30.0
+    """Seconds for which `/readyz` is 503 after a write that failed because the disk is full, the server is read-only or the
+    account lacks a privilege, unless a write succeeds before."""
     body: int = 1024 * 1024
     """Maximum size of a request body in bytes; beyond it, 413."""
+    body_values: int = 50_000
+    """Maximum number of values in a JSON body, those of objects and lists included; beyond it, 422."""
+    page_bytes: int = 4 * 1024 * 1024
+    """Maximum size of the values of a page in bytes, as the database counts them; the page has fewer rows, at least one, and
+    a `next`."""
     receive: float = 20.0
     """Timeout for receiving a request body; then 408."""
     headers: int = 64 * 1024

@@ -90,9 +90,9 @@ class Service:
 
         Raises StartupError."""
         backend = self.backend(settings)
-        await asyncio.to_thread(startup.wait_for_database, backend)
-        revision = await asyncio.to_thread(startup.checked_revision, self, backend)
-        await asyncio.to_thread(check_runtime, self, backend)
+        await startup.in_thread(startup.wait_for_database, backend)
+        revision = await startup.in_thread(startup.checked_revision, self, backend)
+        await startup.in_thread(check_runtime, self, backend)
         running = Running(self, backend, revision)
         await startup.start_reads(running.reads)
         running.writes.start()
@@ -147,7 +147,7 @@ class Running:
         """Why the service cannot work now, in a sentence; empty when it can."""
         if self.draining:
             return "The service is stopping."
-        return await self.readiness.problem()
+        return await self.readiness.problem() or await self.writes.problem()
 
 
 def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:

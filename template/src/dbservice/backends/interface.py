@@ -29,12 +29,15 @@ class ErrorKind(enum.Enum):
     VALUE = "value not accepted by the column"
     REQUIRED = "required column without a value"
     RETRY = "transaction rolled back by the server, may be retried"
+    DEADLOCK = "transaction rolled back by a deadlock"
     LOST = "connection lost"
     NOT_IN_CLUSTER = "node is not part of its cluster"
     READ_ONLY = "server is read-only, as after a failover"
     TIMEOUT = "statement timeout"
     STARTING = "server not reachable yet"
     NO_SLOTS = "server has no free connection"
+    DISK_FULL = "disk of the server is full"
+    EXHAUSTED = "server lacks memory or another resource"
     DENIED = "account or password refused"
     NO_PRIVILEGE = "account lacks a privilege"
     MISSING = "database does not exist"
@@ -74,6 +77,10 @@ class Codec(ABC):
     def default(self, column: ColumnType, value: Any) -> str:
         """`value` as the SQL of a DEFAULT."""
         return self.literal(column, value)
+
+    def byte_length(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """The expression for the number of bytes of `column`, which is text, JSON or binary."""
+        return sa.func.octet_length(column)
 
     def literal_of(self, value: Any) -> str:
         """A value that belongs to no column as an SQL literal. Raises TypeError for an unknown Python type, ValueError for

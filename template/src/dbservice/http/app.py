@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp
 
 from ..limits import Limits
-from . import health, problems
+from . import docs, health, problems
 from .locations import find_locations
 from .middleware import RequestMiddleware
 from .openapi import document_locations, document_problems, restore_integer_limits
@@ -31,6 +31,7 @@ def create_app(
         description=description,
         version=version,
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # a resource has one path; a redirect would be an answer nobody documents
         # looked up for every request, whether anybody traces or not
@@ -38,7 +39,7 @@ def create_app(
     )
     app.state.limits = limits
     problems.install(app)
-    for router in [*routers, health.router]:
+    for router in [*routers, health.router, docs.router]:
         ours = [route for route in router.routes if isinstance(route, Route)]
         if len(ours) == len(router.routes):
             for route in ours:

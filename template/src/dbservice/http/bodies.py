@@ -8,11 +8,13 @@ import types
 from decimal import Decimal
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from ..limits import Limits
+from ..offload import offload
 
 
 def loads(body: bytes) -> Any:
@@ -30,14 +32,30 @@ def loads(body: bytes) -> Any:
         raise json.JSONDecodeError(str(error), "", 0) from None
 
 
+MAX_ERRORS = 20
+"""Errors that are named; a body can hold thousands."""
+
+
+class InvalidBody(HTTPException):
+    """A body with many values is invalid; `errors` are as pydantic's. FastAPI lets only an HTTPException pass."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(422)
+        self.errors = errors
+
+
 class JSONRequest(Request):
     """A request whose body has at most `limits.body` bytes and is received within `limits.receive` seconds, and whose
-    `json()` alters no value. Raises HTTPException 413 or 408."""
+    `json()` alters no value. Raises HTTPException 413 or 408.
 
-    def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
+    A body with many values is parsed and validated in a thread, one body after the other, while the event loop goes on:
+    `model` is the field that FastAPI validates it by, if its annotation is a model."""
+
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits, model: Any = None) -> None:
         super().__init__(scope, self._limited)
         self._source: Any = receive  # of every server a coroutine function
-        self._left, self._timeout = limits.body, limits.receive
+        self._left, self._timeout, self._most = limits.body, limits.receive, limits.body_values
+        self._model = model
         self._deadline: float | None = None
         self._complete = False
         for name, value in scope["headers"]:
@@ -69,8 +87,44 @@ class JSONRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = loads(await self.body())
+            body = await self.body()
+            if len(body) < _SMALL or _count_values(body) < _FEW:
+                self._json = loads(body)
+            else:
+                self._json = await offload(self._parse_many, body)
         return self._json
+
+    def _parse_many(self, body: bytes) -> Any:
+        """What `json()` answers for a body with many values: an instance of the model, which FastAPI takes as it is."""
+        if _count_values(body) > self._most and _count_values(_STRING.sub(b"", body)) > self._most:
+            message = f"has more than {self._most} values"
+            raise InvalidBody([{"type": "too_many_values", "loc": ("body",), "msg": message}])
+        value = loads(body)
+        if self._model is not None:
+            value, errors = self._model.validate(_with_few_unknown(value, self._model), loc=("body",))
+            if errors:
+                raise InvalidBody(errors)
+        return value
+
+
+def model_of(field: Any) -> Any:
+    """A route's `body_field` if a value that it has validated passes a second time as it is: if it is a model; else None."""
+    annotation = field.field_info.annotation if field is not None else None
+    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        return None
+    return field if annotation.model_config.get("revalidate_instances", "never") == "never" else None
+
+
+def _with_few_unknown(value: Any, field: Any) -> Any:
+    """`value` without most of the fields that its model does not know: each would be an error, and few are answered."""
+    model = field.field_info.annotation
+    if type(value) is not dict or model.model_config.get("extra") != "forbid":
+        return value
+    named = {name for field_name, each in model.model_fields.items() for name in (field_name, each.alias)}
+    unknown = [name for name in value if name not in named]
+    return {name: value[name] for name in value if name in named} | {
+        name: value[name] for name in unknown[:MAX_ERRORS]
+    }
 
 
 @types.coroutine
@@ -124,6 +178,20 @@ def _parse_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+_SMALL = 4096
+"""Bytes below which a body holds few values."""
+_FEW = 1000
+"""Values below which a body is parsed and validated at once, in some milliseconds."""
+# also of a string without an end, or each of its quotation marks would begin another search to the end
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+
+
+def _count_values(body: bytes) -> int:
+    """At least the number of values in the body: of what is in strings, commas and brackets count too."""
+    held = body.count(b",") + body.count(b"[") + body.count(b"{") - body.count(b"[]") - body.count(b"{}")
+    return held + 1
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

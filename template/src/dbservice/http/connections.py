@@ -51,6 +51,7 @@ class Connection(Protocol):
     @property
     def busy(self) -> bool:
         """Whether a request is in flight."""
+        ...
 
     def __hash__(self) -> int: ...
 

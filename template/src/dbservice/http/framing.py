@@ -87,7 +87,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url, self.expect_100_continue = b"", False
         self.headers = []
-        self.scope = {
+        self.scope = {  # pyright: ignore[reportAttributeAccessIssue]
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": "1.1",

@@ -1,5 +1,6 @@
 """Metrics for Prometheus: requests by route and status, their duration, the use of the pools, and the process."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import (
@@ -11,6 +12,7 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.core import CounterMetricFamily
 
 from ..reads import ReadPool
 from ..writes import WritePool
@@ -40,6 +42,7 @@ class Metrics:
         self._gauge(
             "db_writes_in_flight", "Units of work that are queued or running.", lambda: writes.in_flight
         )
+        self.registry.register(_Refused(writes))
         self._gauge("http_requests_in_flight", "Requests in flight.", lambda: load.requests)
         self._gauge(
             "http_bytes_in_flight",
@@ -62,6 +65,23 @@ class Metrics:
             )
         both[0].observe(seconds)
         both[1].inc()
+
+
+class _Refused:
+    """Reads the counts of the pool when somebody asks for them."""
+
+    def __init__(self, writes: WritePool) -> None:
+        self._writes = writes
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "db_writes_refused",
+            "Units of work that were not stored, or perhaps not, by reason.",
+            labels=["reason"],
+        )
+        for reason, count in self._writes.refused.copy().items():
+            family.add_metric([reason], count)
+        yield family
 
 
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..redaction import log_fields, redacted_exception
@@ -34,12 +35,12 @@ class RequestMiddleware:
         method, inner = scope["method"], scope
         if head := method == "HEAD":
             inner = {**scope, "method": "GET"}
-        status, replaced, complete = 500, False, False
+        status, begun, replaced, complete = 500, False, False, False
 
         async def sent(message: Message) -> None:
-            nonlocal status, replaced, complete
+            nonlocal status, begun, replaced, complete
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 if status == 413:
                     headers = dict(message["headers"])
                     if replaced := headers.get(b"content-type", b"").startswith(b"text/plain"):
@@ -57,12 +58,19 @@ class RequestMiddleware:
         try:
             await self.app(inner, receive, sent)
         except asyncio.CancelledError:
-            if task is None or not self._watch.has_cancelled(task):
+            if task is not None and self._watch.has_cancelled(task):
+                task.uncancel()
+                # nobody reads it, but the metrics count it: 499 is nginx's "client closed request"
+                status = 499
+                await send({"type": "http.response.start", "status": 499, "headers": []})
+            elif (running := scope["app"].state.running) is None or running.draining:
+                # the server cancels what is left at the end, and would log a traceback for each
+                route = getattr(inner.get("route"), "path", "?")
+                logger.warning("%s %s was cut off: the service is stopping", method, route)
+                if not begun:
+                    await _cut_off(method)(scope, receive, sent)
+            else:
                 raise
-            task.uncancel()
-            # nobody reads it, but the metrics count it: 499 is nginx's "client closed request"
-            status = 499
-            await send({"type": "http.response.start", "status": 499, "headers": []})
         except Exception as error:
             for hook in error_hooks:
                 hook(error)
@@ -80,3 +88,11 @@ class RequestMiddleware:
             if (running := scope["app"].state.running) is not None:
                 route = getattr(inner.get("route"), "path", "none")
                 running.metrics.observe(method, route, status, time.perf_counter() - started)
+
+
+def _cut_off(method: str) -> Response:
+    retry = {"Retry-After": "1"}
+    if method in ("GET", "HEAD"):
+        return problem_response(503, "The service is stopping.", headers=retry)
+    detail = "The service is stopping; what was sent may still be stored."
+    return problem_response(503, detail, title="Outcome unknown", headers=retry)

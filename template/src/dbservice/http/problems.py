@@ -1,6 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): one sentence for people, fields and reasons for programs."""
 
-import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,9 +11,9 @@ from starlette.routing import Match
 
 from ..errors import BadValue, Conflict, NotFound, OutcomeUnknown, ServiceError, Unavailable
 from ..redaction import describe, log_fields
+from .bodies import MAX_ERRORS, InvalidBody
 from .encoding import encode
-
-logger = logging.getLogger("dbservice.http")
+from .refusals import RefusalLog
 
 DETAILS = {
     404: "There is nothing at this path.",
@@ -63,23 +63,28 @@ def problem_response(
 
 def install(app: FastAPI) -> None:
     """Make `app` answer every error as a problem."""
+    refusals = RefusalLog()
 
     @app.exception_handler(ServiceError)
     async def service_error(request: Request, error: ServiceError) -> Response:
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
         status, title = _status_of(error)
-        if status >= 500 and error.__cause__ is not None:
-            path = getattr(request.scope.get("route"), "path", "?")
-            cause = describe(error.__cause__)
-            logger.warning(
-                "%s %s: %s %s", request.method, path, error.detail, cause, extra=log_fields(error.__cause__)
-            )
+        if status >= 500:
+            cause = error.__cause__
+            refusals.add(request, status, error.detail, describe(cause) if cause else "", log_fields(cause))
         detail = f"{error.detail}." if isinstance(error, BadValue) else error.detail
         return problem_response(status, detail, title=title, errors=error.errors, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> Response:
-        errors = [_field_error(each) for each in error.errors()[:_MAX_ERRORS]]
+        return invalid(error.errors())
+
+    @app.exception_handler(InvalidBody)
+    async def invalid_body(request: Request, error: InvalidBody) -> Response:
+        return invalid(error.errors)
+
+    def invalid(found: Sequence[Any]) -> Response:
+        errors = [_field_error(each) for each in found[:MAX_ERRORS]]
         detail = "; ".join(f"{each['field']} {each['message']}" for each in errors)
         return problem_response(422, f"{detail}.", title=_STATUSES[BadValue][1], errors=errors)
 
@@ -92,6 +97,8 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(_allowed_methods(request))
         # of 413 the framework's own sentence depends on its version
         detail = "" if error.detail == _phrase(status) or status == 413 else str(error.detail)
+        if status >= 500:
+            refusals.add(request, status, detail)
         return problem_response(status, detail, headers=headers)
 
     @app.exception_handler(Exception)
@@ -110,9 +117,6 @@ _STATUSES: dict[type[ServiceError], tuple[int, str]] = {
 """The status and title of each error."""
 
 _TITLES = {404: "Not found", 413: "Content Too Large"}  # the second's phrase depends on the version of Python
-
-_MAX_ERRORS = 20
-"""Errors that are named; a body can hold thousands."""
 
 _MESSAGES = {
     "missing": "is required",

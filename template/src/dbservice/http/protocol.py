@@ -161,9 +161,9 @@ class HTTPProtocol(StrictProtocol):
         cycle.load = self._load
         if before is None or before.response_complete:
             self.cycle = self._running = cycle
-            self._start_asgi_task(cycle, app)
+            self._start_asgi_task(cycle, app)  # pyright: ignore[reportArgumentType]
         elif len(self.pipeline) < _MOST_PIPELINED:
-            self.cycle = cycle
+            self.cycle = cycle  # pyright: ignore[reportIncompatibleVariableOverride]
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, app))
         else:

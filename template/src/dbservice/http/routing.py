@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute, request_response
 
 from ..limits import Limits
 from ..schema import Row
-from .bodies import JSONRequest
+from .bodies import JSONRequest, model_of
 from .encoding import CreatedResponse, encode_rows, encode_untyped
 from .locations import add_location
 from .openapi import problem_responses, response_model, row_type
@@ -68,9 +68,11 @@ class Route(APIRoute):
         if not (self.methods or set()) - {"GET", "HEAD"}:
             return handler
 
+        model = None if self._embed_body_fields else model_of(self.body_field)
+
         async def with_exact_json(request: Request) -> Response:
             within = getattr(request.app.state, "limits", _DEFAULT_LIMITS) if limits is None else limits
-            response = await handler(JSONRequest(request.scope, request.receive, within))
+            response = await handler(JSONRequest(request.scope, request.receive, within, model))
             if isinstance(response, CreatedResponse):
                 add_location(request, response, self.endpoint)
             return response

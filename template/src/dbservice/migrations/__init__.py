@@ -4,11 +4,12 @@ from .cancellation import CancelToken, run_cancellable
 from .commands import differences, downgrade, is_applied, revision, upgrade
 from .environment import Owner, run
 from .locking import acquire_lock
-from .status import current, describe_mismatch, head, read_version, version_statement
+from .status import VersionTableLocked, current, describe_mismatch, head, read_version, version_statement
 
 __all__ = [
     "CancelToken",
     "Owner",
+    "VersionTableLocked",
     "acquire_lock",
     "current",
     "describe_mismatch",

@@ -19,6 +19,9 @@ from .locking import MigrationLock, acquire_lock
 
 logger = logging.getLogger("alembic.runtime.migration")
 
+_ATTEMPTS = 5
+"""At most; each waits for its locks."""
+
 
 class Migration:
     """A migration that holds the lock of its service and a connection."""
@@ -61,12 +64,12 @@ class Migration:
             )
 
     def _run_with_retries(self, work: Callable[[], None]) -> None:
-        for left in reversed(range(self._backend.limits.attempts)):
+        for left in reversed(range(min(_ATTEMPTS, self._backend.limits.attempts))):
             try:
                 return work()
             except exc.DBAPIError as error:
                 kind = self._backend.classify_error(error.orig) if error.orig else ErrorKind.OTHER
-                if not left or kind is not ErrorKind.RETRY:
+                if not left or kind not in (ErrorKind.RETRY, ErrorKind.DEADLOCK):
                     raise
                 self.connection.rollback()
                 logger.warning("lock timeout: the tables are in use, retrying")

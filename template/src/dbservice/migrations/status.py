@@ -5,9 +5,13 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
-from ..backends.interface import Backend, ErrorKind
+from ..backends.interface import WORTH_WAITING_FOR, Backend, ErrorKind
 from ..errors import StartupError
 from .environment import Owner, connected, script_directory
+
+
+class VersionTableLocked(StartupError):
+    """The version table cannot be read while another session has locked it."""
 
 
 def head(service: Owner) -> str | None:
@@ -54,13 +58,21 @@ def read_version(service: Owner, backend: Backend, connection: Any) -> str | Non
     """The revision in the version table, read over a DB-API connection in autocommit; None when there is no such table or
     no row.
 
-    Raises StartupError when the table cannot be read."""
+    Raises VersionTableLocked when another session locks it, StartupError when it cannot be read for another reason; what the
+    driver raises when the server does not answer."""
     cursor = connection.cursor()
     try:
         cursor.execute(version_statement(service))
         row = cursor.fetchone()
     except Exception as error:
-        if backend.classify_error(error) is not ErrorKind.NO_TABLE:
+        kind = backend.classify_error(error)
+        if kind in WORTH_WAITING_FOR:
+            raise
+        if kind in (ErrorKind.TIMEOUT, ErrorKind.RETRY):
+            raise VersionTableLocked(
+                f"The table {service.version_table} is locked, as while a migration runs: start again once it has ended."
+            ) from error
+        if kind is not ErrorKind.NO_TABLE:
             raise StartupError(_unreadable(service, backend, error)) from error
         if backend.schema_statement:
             cursor.execute(backend.schema_statement)

@@ -18,12 +18,15 @@ from ..backends.interface import Backend, ErrorKind
 from ..errors import BadValue, NotFound, Unavailable
 from ..redaction import describe, remember_statement
 from ..schema import Page, Row
+from .pages import PageReader
 from .portability import check_row_count
 from .query import Query
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
 _RECONNECT = (ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER)
+_CANCELLED = 1.0
+"""Seconds that a cancelled start takes to close its connection."""
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +62,12 @@ class ReadPool:
             self.backend.check_health(
                 await self.backend.fetch(slot.raw, sql, (), self.backend.limits.statement)
             )
-        except BaseException:
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CANCELLED):
+                    await self._close(slot)
+            raise
+        except Exception:
             await self._close(slot)
             raise
 
@@ -108,8 +116,9 @@ class ReadPool:
 
     async def page(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> Page[R]:
         """A page of a query with a parameter `limit`, ordered by the key in its first column; `next` is the last key, to pass
-        as `after`, or None at the end. Raises TypeError for a query without `limit`, BadValue for a `limit` that is not a
-        whole number of at least 1."""
+        as `after`, or None at the end. It has fewer than `limit` rows where they have more than `Limits.page_bytes`, but at
+        least one. Raises TypeError for a query without `limit`, BadValue for a `limit` that is not a whole number of at
+        least 1."""
         values: dict[str, Any] = query.by_name(args, kwargs) if args else kwargs
         compiled = query.for_backend(self.backend)
         if "limit" not in compiled.names:
@@ -120,12 +129,12 @@ class ReadPool:
             limit = check_row_count(values.get("limit", query.defaults.get("limit")), least=1)
         except ValueError as error:
             raise BadValue("limit", str(error)) from None
+        reader = PageReader.of(query, self.backend)
+        budget = self.backend.limits.page_bytes
+        if reader.row_bytes * (limit + 1) > budget:
+            return await reader.read(self._run, values, limit, budget)
         values["limit"] = limit + 1
-        rows = compiled.rows(query.row, await self._run(compiled.sql, compiled.arguments(values)))
-        if len(rows) <= limit:
-            return Page(rows, None)
-        del rows[limit:]
-        return Page(rows, getattr(rows[-1], query.row.__struct_fields__[0]))
+        return reader.page(await self._run(compiled.sql, compiled.arguments(values)), limit)
 
     async def fetch_raw(self, sql: str) -> Sequence[Sequence[Any]]:
         """The rows of a statement without parameters, as the driver returns them."""
@@ -198,8 +207,14 @@ class ReadPool:
         match self.backend.classify_error(error):
             case ErrorKind.VALUE:
                 return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE | ErrorKind.NO_PRIVILEGE:
+            case ErrorKind.OTHER | ErrorKind.READ_ONLY | ErrorKind.NO_TABLE:
                 return error
+            case ErrorKind.NO_PRIVILEGE:
+                return Unavailable("The database refuses the service's account.")
+            case ErrorKind.DISK_FULL:
+                return Unavailable("The database's disk is full.")
+            case ErrorKind.EXHAUSTED:
+                return Unavailable("The database lacks memory or another resource.")
             case ErrorKind.TIMEOUT:
                 return Unavailable("The database took too long to answer.")
         return Unavailable("The database does not answer.")

@@ -47,11 +47,12 @@ class Query(Generic[P, R]):
         check_values(statement)
         self.row, self.statement = row, statement
         self.parameters, self.defaults = tuple(parameters), dict(defaults or {})
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[str, CompiledQuery] = {}
+        self.page_readers: dict[str, Any] = {}
 
-    def for_backend(self, backend: Backend) -> "_Compiled":
+    def for_backend(self, backend: Backend) -> "CompiledQuery":
         return self._compiled.get(backend.name) or self._compiled.setdefault(
-            backend.name, _Compiled(self.statement, self.defaults, backend)
+            backend.name, CompiledQuery(self.statement, self.defaults, backend)
         )
 
     def by_name(self, arguments: Sequence[Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -121,8 +122,16 @@ class Rows(list[R]):
     __slots__ = ()
 
 
-class _Compiled:
-    def __init__(self, statement: Statement, defaults: Mapping[str, Any], backend: Backend) -> None:
+class CompiledQuery:
+    """A query for one engine. Its rows have the columns `decoded`, by default those that `statement` selects."""
+
+    def __init__(
+        self,
+        statement: Statement,
+        defaults: Mapping[str, Any],
+        backend: Backend,
+        decoded: Sequence[sa.ColumnElement[Any]] | None = None,
+    ) -> None:
         compiled = statement.compile(dialect=backend.dialect())
         self.sql = str(compiled)
         assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
@@ -142,7 +151,8 @@ class _Compiled:
                 check, encode = check_row_count, None
             self._encoders.append((bind.key, defaults.get(bind.key, bind.effective_value), check, encode))
         self._required = self.names - defaults.keys()
-        decoders = ((i, _decoder(column, backend)) for i, column in enumerate(statement.selected_columns))
+        columns = statement.selected_columns if decoded is None else decoded
+        decoders = ((i, _decoder(column, backend)) for i, column in enumerate(columns))
         self._decoders = [(i, decode) for i, decode in decoders if decode is not None]
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:

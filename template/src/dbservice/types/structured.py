@@ -25,6 +25,16 @@ class JSON(ColumnType[Any]):
         return self._plain(value, 0)
 
     def _plain(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind is str:
+            return checked_text(value)
+        if kind is bool or value is None or (kind is int and -INT64 - 1 <= value <= INT64):
+            return value
+        if depth < 64:  # what follows asks for the same with subclasses, and says what is wrong
+            if kind is dict:
+                return {checked_text(key): self._plain(item, depth + 1) for key, item in value.items()}
+            if kind is list:
+                return [self._plain(item, depth + 1) for item in value]
         match value:
             case list() | tuple() | dict() if depth == 64:
                 raise ValueError("must not be nested deeper than 64 levels")

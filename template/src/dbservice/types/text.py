@@ -14,6 +14,8 @@ def checked_text(value: Any) -> str:
     text = str.__str__(value)  # str() of an enum member would be its name
     if "\0" in text:
         raise ValueError("must not contain the character NUL (U+0000)")
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -2,14 +2,19 @@
 
 A unit of work is a plain function of the DAL: it commits by returning and rolls back by raising. It is retried as a whole
 when the database rolled it back (deadlock, Galera certification) or its connection was lost before COMMIT; never when the
-outcome is unknown."""
+outcome is unknown.
+
+A unit waits for a thread for a short time only (`limits.write_queue`), and its own time limit (`limits.write`) begins when
+it begins: no thread starts what it would have to give up half-way, so an overload costs the refused units only."""
 
 import asyncio
 import contextvars
 import logging
-import queue
+import math
+import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -19,6 +24,7 @@ from ..backends.interface import Backend
 from ..errors import OutcomeUnknown, Unavailable
 from ..redaction import describe, log_fields
 from .pydal.dal import DAL
+from .queue import JobQueue
 from .unit import run_unit
 
 P = ParamSpec("P")
@@ -27,12 +33,11 @@ logger = logging.getLogger(__name__)
 
 
 class _Job:
-    """A submitted unit of work: run by the thread that claims it, unless a timeout or a cancellation claims it first."""
+    """A submitted unit of work."""
 
     __slots__ = (
         "abandoned",
         "arguments",
-        "claimed",
         "context",
         "deadline",
         "function",
@@ -40,6 +45,7 @@ class _Job:
         "lock",
         "loop",
         "thread",
+        "wait_until",
     )
 
     def __init__(
@@ -47,21 +53,16 @@ class _Job:
         function: Callable[..., Any],
         arguments: tuple[Any, ...],
         keywords: dict[str, Any],
-        timeout: float,
+        wait_until: float,
     ) -> None:
-        self.function, self.arguments = function, (arguments, keywords)
+        self.function, self.arguments, self.wait_until = function, (arguments, keywords), wait_until
+        self.deadline: float | None = None  # of its execution, from when a thread has taken it
         self.loop = asyncio.get_running_loop()
-        self.deadline = self.loop.time() + timeout
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.context = contextvars.copy_context()
-        self.claimed = threading.Lock()
         self.lock = threading.Lock()
         self.thread: int | None = None
         self.abandoned = False
-
-    def claim(self) -> bool:
-        """Whether the caller is the first to claim the job."""
-        return self.claimed.acquire(blocking=False)
 
 
 class WritePool:
@@ -71,12 +72,19 @@ class WritePool:
         self.backend = backend
         self.size = backend.writers
         self.db = DAL(backend, metadata)
-        self._limit = self.size * backend.limits.queue + self.size
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
         self.in_flight = 0
-        self._waiting: dict[_Job, None] = {}  # in the order of their deadlines
+        self.refused: Counter[str] = Counter()
+        """How many units of work got Unavailable or OutcomeUnknown, by reason."""
+        self._queue: JobQueue[_Job] = JobQueue()
+        self._room = self.size * backend.limits.queue
+        self._duration = 0.01
+        self._threads: list[threading.Thread] = []
+        self._stuck: set[_Job] = set()
+        self._pending: dict[_Job, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = math.inf
+        self._shortest = min(backend.limits.write, backend.limits.write_queue)
+        self._second, self._refused_within = 0.0, 0
 
     def start(self) -> None:
         """Start the threads; each opens its connection with its first unit of work."""
@@ -90,14 +98,13 @@ class WritePool:
         """Finish the submitted units of work, then close the connections; wait for at most so many `seconds`, by
         default `limits.drain`."""
         threads, self._threads = self._threads, []
-        for _ in threads:
-            self._queue.put(None)
+        self._queue.stop(len(threads))
         deadline = time.monotonic() + (self.backend.limits.drain if seconds is None else seconds)
         for thread in threads:
             await asyncio.to_thread(thread.join, max(0.0, deadline - time.monotonic()))
         if self._timer is not None:  # the next start may be in another event loop
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_due = None, math.inf
 
     async def run(self, function: Callable[Concatenate[DAL, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(db, *args)` as one unit of work on a thread, and return what it returns.
@@ -106,51 +113,84 @@ class WritePool:
         when nothing was stored because the database does not answer or is too busy; OutcomeUnknown when it may have been
         stored."""
         if not self._threads:
-            raise Unavailable("The service is stopping; nothing was stored.")
-        if self.in_flight >= self._limit:
-            raise Unavailable("Too many writes are waiting.")
-        job = _Job(function, args, kwargs, self.backend.limits.write)
+            raise self._refusal("stopping", "The service is stopping; nothing was stored.")
+        if len(self._stuck) >= self.size:
+            raise self._refusal("stuck", f"{self._stuck_sentence}; nothing was stored.")
+        waiting = self.in_flight - self.size
+        if waiting >= self._room:
+            self._displace_oldest()
+        elif waiting * 2 < self._room:
+            self._queue.newest_first = False
+        now = time.monotonic()
+        job = _Job(function, args, kwargs, now + self.backend.limits.write_queue)
         self.in_flight += 1
-        self._waiting[job] = None
-        if self._timer is None:
-            self._timer = job.loop.call_at(job.deadline, self._expire_jobs, job.loop)
+        self._pending[job] = None
+        if now + self._shortest < self._timer_due:
+            self._set_timer(job.loop, now + self._shortest)
         self._queue.put(job)
         try:
             result: T = await job.future
             return result
         except asyncio.CancelledError:
-            if job.claim():
+            if self._queue.withdraw(job):
                 self.in_flight -= 1
             elif job.future.done() and not job.future.cancelled():
                 job.future.exception()  # retrieved, or asyncio logs it
             raise
         finally:
-            self._waiting.pop(job, None)
+            self._pending.pop(job, None)
+
+    async def problem(self) -> str:
+        """Why every unit of work fails now, in a sentence; empty when none is known to."""
+        if len(self._stuck) >= self.size:
+            return f"{self._stuck_sentence}."
+        return await self.db.health.problem(self.run)
+
+    # --- limits
+
+    def _displace_oldest(self) -> None:
+        # not the newest, whose client is the most likely to be there when it has been served
+        self._queue.newest_first = True
+        job = self._queue.withdraw_oldest()
+        if job is not None:
+            self.in_flight -= 1
+            if not job.future.done():
+                detail = "Too many writes are waiting; nothing was stored."
+                job.future.set_exception(self._refusal("queue_full", detail))
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        # one timer for all: one for each unit of work would cost as much as to queue it
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        self._timer = loop.call_later(max(0.01, due - time.monotonic()), self._expire_jobs, loop)
 
     def _expire_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
-        # one timer for all: one for each unit of work would cost as much as to queue it
-        self._timer = None
-        now = loop.time()
-        while (job := next(iter(self._waiting), None)) is not None:
-            if job.deadline > now:
-                self._timer = loop.call_at(job.deadline, self._expire_jobs, loop)
-                return
-            del self._waiting[job]
-            self._expire(job)
+        self._timer, self._timer_due = None, math.inf
+        now = time.monotonic()
+        jobs = [job for job in self._pending if not job.future.done()]
+        next_due = min((self._expire(job, now) for job in jobs), default=math.inf)
+        if next_due < math.inf:
+            self._set_timer(loop, next_due)
 
-    def _expire(self, job: _Job) -> None:
-        if job.claim():
+    def _expire(self, job: _Job, now: float) -> float:
+        """Give the job up if its time is over; returns when it may be."""
+        if job.deadline is None:
+            if job.wait_until > now:
+                return min(job.wait_until, now + self.backend.limits.write)  # if a thread takes it now
+            if not self._queue.withdraw(job):  # a thread has taken it at this moment
+                return now + self.backend.limits.write
             self.in_flight -= 1
-            job.future.set_exception(
-                Unavailable("The write waited too long for a free thread; nothing was stored.")
-            )
-        elif not job.future.done():
+            detail = "The write waited too long for a free thread; nothing was stored."
+            job.future.set_exception(self._refusal("queue_timeout", detail))
+        elif job.deadline > now:
+            return job.deadline
+        else:
             self._abandon(job)
-            job.future.set_exception(
-                OutcomeUnknown(
-                    "The write did not end in time and may still be stored: check before retrying."
-                )
-            )
+            self.refused["write_timeout"] += 1
+            detail = "The write did not end in time and may still be stored: check before retrying."
+            job.future.set_exception(OutcomeUnknown(detail))
+        return math.inf
 
     def _abandon(self, job: _Job) -> None:
         # a server that hangs must not block the thread: without its connection the unit fails, and is not retried
@@ -158,15 +198,51 @@ class WritePool:
             job.abandoned = True
             if job.thread is not None:
                 self.db.interrupt_connection(job.thread)
+        logger.warning(
+            "a unit of work did not end within %g s: %s",
+            self.backend.limits.write,
+            getattr(job.function, "__qualname__", type(job.function).__name__),
+        )
+        job.loop.call_later(_END_OF_ABANDONED, self._check_end, job)
 
-    def _finish(self, job: _Job, result: Any, error: BaseException | None) -> None:
+    def _check_end(self, job: _Job) -> None:
+        if job.thread is not None:
+            self._stuck.add(job)
+        if len(self._stuck) >= self.size:
+            logger.error(
+                "%s: give what they wait for a timeout, and restart the service.", self._stuck_sentence
+            )
+
+    @property
+    def _stuck_sentence(self) -> str:
+        return f"All {self.size} write threads are busy with units of work that do not end"
+
+    def _refusal(self, reason: str, detail: str) -> Unavailable:
+        now = time.monotonic()
+        if now - self._second > 1:
+            self._second, self._refused_within = now, 0
+        self._refused_within += 1
+        self.refused[reason] += 1
+        # anywhere between now and the time that those who were refused need: neither at once nor all at the same time
+        needed = (max(0, self.in_flight - self.size) + self._refused_within) * self._duration / self.size
+        seconds = random.randint(1, max(1, min(_LONGEST_RETRY, round(needed))))
+        return Unavailable(detail, reason=reason, retry_after=seconds)
+
+    def _finish(self, job: _Job, seconds: float, result: Any, error: BaseException | None) -> None:
         self.in_flight -= 1
+        limits = self.backend.limits
+        self._duration += 0.1 * (min(seconds, limits.write) - self._duration)
+        expected = self.size * limits.write_queue / max(self._duration, 1e-6)
+        self._room = int(min(self.size * limits.queue, max(self.size, expected)))
+        self._stuck.discard(job)
         if job.future.done():
             if error is not None:
                 logger.warning(
                     "an abandoned unit of work failed: %s", describe(error), extra=log_fields(error)
                 )
         elif error is not None:
+            if isinstance(error, Unavailable | OutcomeUnknown):
+                self.refused[getattr(error, "reason", "outcome_unknown")] += 1
             job.future.set_exception(error)
         else:
             job.future.set_result(result)
@@ -174,9 +250,9 @@ class WritePool:
     # --- on the threads
 
     def _serve(self) -> None:
-        while (job := self._queue.get()) is not None:
-            if not job.claim():
-                continue
+        while (job := self._queue.take()) is not None:
+            started = time.monotonic()
+            job.deadline = started + self.backend.limits.write
             job.thread = threading.get_ident()
             result, error = None, None
             try:
@@ -186,8 +262,14 @@ class WritePool:
             with job.lock:
                 job.thread = None
             try:
-                job.loop.call_soon_threadsafe(self._finish, job, result, error)
+                job.loop.call_soon_threadsafe(self._finish, job, time.monotonic() - started, result, error)
             except RuntimeError:
                 logger.warning("a unit of work ended after its event loop was closed")
             del job, result, error
         self.db.drop_connection()
+
+
+_LONGEST_RETRY = 30
+"""The most seconds that Retry-After says."""
+_END_OF_ABANDONED = 1.0
+"""Seconds in which an abandoned unit of work ends, if the loss of its connection ends it."""

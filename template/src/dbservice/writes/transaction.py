@@ -37,7 +37,7 @@ class Failure(NamedTuple):
     @property
     def is_final(self) -> bool:
         """Whether the whole transaction was rolled back, savepoints included."""
-        return self.is_disconnected or self.kind is ErrorKind.RETRY
+        return self.is_disconnected or self.kind in (ErrorKind.RETRY, ErrorKind.DEADLOCK)
 
     def refusal(self) -> Exception:
         """What later statements and the commit raise."""
@@ -58,6 +58,8 @@ class Transaction(threading.local):
     """Whether a unit of work runs."""
     begun = False
     """Whether it has sent a statement."""
+    written = False
+    """Whether it has sent an INSERT, UPDATE or DELETE while writes were failing."""
     failure: Failure | None = None
     """The error of a statement, even if the unit of work caught it."""
     savepoints = 0
@@ -90,9 +92,16 @@ _DISCONNECTED = {
     ErrorKind.DENIED,
     ErrorKind.MISSING,
 }
-_RETRYABLE = {ErrorKind.RETRY, ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER, ErrorKind.READ_ONLY}
+_RETRYABLE = {
+    ErrorKind.RETRY,
+    ErrorKind.DEADLOCK,
+    ErrorKind.LOST,
+    ErrorKind.NOT_IN_CLUSTER,
+    ErrorKind.READ_ONLY,
+}
 _UNAVAILABLE = {
     ErrorKind.RETRY: "The rows are in use by others; nothing was stored.",
+    ErrorKind.DEADLOCK: "The rows are in use by others; nothing was stored.",
     ErrorKind.LOST: "The connection to the database was lost; nothing was stored.",
     ErrorKind.NOT_IN_CLUSTER: "The database takes no writes now; nothing was stored.",
     ErrorKind.READ_ONLY: "The database takes no writes now; nothing was stored.",
@@ -101,6 +110,9 @@ _UNAVAILABLE = {
     ErrorKind.NO_SLOTS: "The database cannot be reached; nothing was stored.",
     ErrorKind.DENIED: "The database cannot be reached; nothing was stored.",
     ErrorKind.MISSING: "The database cannot be reached; nothing was stored.",
+    ErrorKind.DISK_FULL: "The database's disk is full; nothing was stored.",
+    ErrorKind.EXHAUSTED: "The database lacks memory or another resource; nothing was stored.",
+    ErrorKind.NO_PRIVILEGE: "The database refuses the service's account; nothing was stored.",
 }
 
 
@@ -108,7 +120,7 @@ def _problem(
     backend: Backend, kind: ErrorKind, error: BaseException, table: sa.Table | None
 ) -> Callable[[], ServiceError] | None:
     if kind in _UNAVAILABLE:
-        return partial(Unavailable, _UNAVAILABLE[kind])
+        return partial(Unavailable, _UNAVAILABLE[kind], reason=kind.name.lower())
     name = backend.constraint_name(error)
     if kind is ErrorKind.REQUIRED and table is not None and name and name not in table.columns:
         logger.error(
@@ -118,7 +130,9 @@ def _problem(
             name,
         )
         return partial(
-            Unavailable, "The database expects another version of the service; nothing was stored."
+            Unavailable,
+            "The database expects another version of the service; nothing was stored.",
+            reason="schema",
         )
     where = f" ({name})" if name else ""
     match kind:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..backends.interface import ErrorKind
 from ..errors import Unavailable
 from .pydal import DAL
 
@@ -18,19 +19,24 @@ class Job(Protocol):
 
     function: Callable[..., Any]
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    deadline: float | None
     abandoned: bool
     """Whether its client was told that the outcome is unknown."""
 
 
 def run_unit(db: DAL, job: Job) -> Any:
     """Run the job's function as one unit of work, and return what it returns. Retry it, whatever it raised, when the
-    database rolled its transaction back or the connection was lost."""
-    attempt, reconnected = 1, False
+    database rolled its transaction back or the connection was lost, as long as another attempt can end in time."""
+    attempt, deadlocks, reconnected = 1, 0, False
+    first = began = time.monotonic()
     while True:
+        lane = db.lane.enter(job.function, job.deadline) if db.lane.functions else None
         try:
             return _attempt(db, job)
         except BaseException as error:
             failure, db._transaction.failure = db._transaction.failure, None  # the next attempt has none
+            if failure is not None and failure.kind is ErrorKind.NO_PRIVILEGE:
+                db.drop_connection()  # MySQL looks at some privileges only when a session begins
             if (
                 failure is None
                 or not failure.is_retryable
@@ -41,11 +47,22 @@ def run_unit(db: DAL, job: Job) -> Any:
             # once: an idle connection may have been lost long before
             if attempt >= db._backend.limits.attempts or (failure.is_disconnected and reconnected):
                 raise
+            reconnected = failure.is_disconnected
+            pause = 0.0 if reconnected else random.uniform(0, min(_LONGEST_PAUSE, 0.01 * 2**attempt))
+            now = time.monotonic()
+            expected = now - began  # what the next attempt takes
+            if failure.kind is ErrorKind.DEADLOCK:
+                deadlocks += 1
+                expected = min(expected, _DEADLOCK)  # much of it was the wait for others in the same knot
+                db.lane.add(job.function, now - first, deadlocks)
+            if job.deadline is not None and now + pause + expected > job.deadline:
+                raise  # it would be given up half-way, and its outcome be unknown
+        finally:
+            if lane is not None:
+                lane.release()
         logger.info("retrying a unit of work: %s", failure.kind.value)
-        reconnected = failure.is_disconnected
-        if not reconnected:
-            time.sleep(random.uniform(0, 0.01 * 2**attempt))
-        attempt += 1
+        time.sleep(pause)
+        attempt, began = attempt + 1, time.monotonic()
 
 
 def _attempt(db: DAL, job: Job) -> Any:
@@ -65,3 +82,9 @@ def _attempt(db: DAL, job: Job) -> Any:
             raise RuntimeError("the unit of work raised StopIteration") from error
         raise
     return result
+
+
+_DEADLOCK = 2.0
+"""Seconds that an attempt takes if it ends in a deadlock: PostgreSQL finds one after a second."""
+_LONGEST_PAUSE = 1.0
+"""The most seconds between two attempts."""

@@ -24,7 +24,7 @@ _ERROR_KINDS = {
     1366: ErrorKind.VALUE,  # TRUNCATED_WRONG_VALUE_FOR_FIELD
     3819: ErrorKind.VALUE,  # CHECK on MySQL
     4025: ErrorKind.VALUE,  # CHECK on MariaDB
-    ER.LOCK_DEADLOCK: ErrorKind.RETRY,  # also Galera's certification
+    ER.LOCK_DEADLOCK: ErrorKind.DEADLOCK,  # also Galera's certification
     ER.LOCK_WAIT_TIMEOUT: ErrorKind.RETRY,
     1290: ErrorKind.READ_ONLY,  # the server runs with --read-only
     1792: ErrorKind.READ_ONLY,  # the transaction is
@@ -39,6 +39,15 @@ _ERROR_KINDS = {
     ER.NO_SUCH_TABLE: ErrorKind.NO_TABLE,
     ER.TABLEACCESS_DENIED_ERROR: ErrorKind.NO_PRIVILEGE,
     ER.COLUMNACCESS_DENIED_ERROR: ErrorKind.NO_PRIVILEGE,
+    1227: ErrorKind.NO_PRIVILEGE,  # a global one
+    1370: ErrorKind.NO_PRIVILEGE,  # on a procedure
+    1369: ErrorKind.VALUE,  # CHECK OPTION of a view
+    1014: ErrorKind.DISK_FULL,
+    ER.DISK_FULL: ErrorKind.DISK_FULL,
+    ER.RECORD_FILE_FULL: ErrorKind.DISK_FULL,  # "the table is full"
+    ER.OUTOFMEMORY: ErrorKind.EXHAUSTED,
+    ER.OUT_OF_RESOURCES: ErrorKind.EXHAUSTED,
+    ER.LOCK_TABLE_FULL: ErrorKind.EXHAUSTED,
     ER.CON_COUNT_ERROR: ErrorKind.NO_SLOTS,
     1203: ErrorKind.NO_SLOTS,  # the account has as many connections as it may have
     1226: ErrorKind.NO_SLOTS,
@@ -53,6 +62,10 @@ _ERROR_KINDS = {
     CR.CR_SERVER_LOST: ErrorKind.LOST,
 }
 
+_FILE_ERRORS = {3, ER.GET_ERRNO, ER.ERROR_ON_WRITE}
+_NO_SPACE = re.compile(r"\b(?:errno:|error|Errcode:) 28\b")
+"""The number of "no space left on device", in the texts of these."""
+
 
 def classify_error(error: BaseException) -> ErrorKind:
     """What a driver's exception means."""
@@ -61,6 +74,8 @@ def classify_error(error: BaseException) -> ErrorKind:
         refused = isinstance(error.__cause__, ssl.SSLError) or "certificate" in str(error).lower()
         if code == CR.CR_CONN_HOST_ERROR and refused:
             return ErrorKind.OTHER
+        if code in _FILE_ERRORS and _NO_SPACE.search(str(error)):
+            return ErrorKind.DISK_FULL
         if code in _ERROR_KINDS:
             return _ERROR_KINDS[code]
         if isinstance(error, pymysql.err.DataError):

@@ -93,6 +93,9 @@ class PostgreSQLCodec(Codec):
                 return f"'\\x{value.hex()}'::bytea"
         return quoted(value)
 
+    def byte_length(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.octet_length(sa.cast(column, pg.TEXT()) if isinstance(column.type, t.JSON) else column)
+
 
 class _Json(sa.types.UserDefinedType[Any]):
     """JSON that is already encoded: SQLAlchemy's type would encode it twice."""

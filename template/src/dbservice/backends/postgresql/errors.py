@@ -14,7 +14,7 @@ _ERROR_KINDS = {
     errorcodes.CHECK_VIOLATION: ErrorKind.VALUE,
     errorcodes.PROGRAM_LIMIT_EXCEEDED: ErrorKind.VALUE,  # longer than its index takes
     errorcodes.SERIALIZATION_FAILURE: ErrorKind.RETRY,
-    errorcodes.DEADLOCK_DETECTED: ErrorKind.RETRY,
+    errorcodes.DEADLOCK_DETECTED: ErrorKind.DEADLOCK,
     errorcodes.LOCK_NOT_AVAILABLE: ErrorKind.RETRY,
     errorcodes.READ_ONLY_SQL_TRANSACTION: ErrorKind.READ_ONLY,
     errorcodes.QUERY_CANCELED: ErrorKind.TIMEOUT,
@@ -25,6 +25,8 @@ _ERROR_KINDS = {
     errorcodes.INSUFFICIENT_PRIVILEGE: ErrorKind.NO_PRIVILEGE,
     errorcodes.CANNOT_CONNECT_NOW: ErrorKind.STARTING,
     errorcodes.TOO_MANY_CONNECTIONS: ErrorKind.NO_SLOTS,
+    errorcodes.DISK_FULL: ErrorKind.DISK_FULL,
+    errorcodes.WITH_CHECK_OPTION_VIOLATION: ErrorKind.VALUE,
     errorcodes.ADMIN_SHUTDOWN: ErrorKind.LOST,
     errorcodes.CRASH_SHUTDOWN: ErrorKind.LOST,
     errorcodes.IDLE_SESSION_TIMEOUT: ErrorKind.LOST,
@@ -69,12 +71,19 @@ def sqlstate(error: BaseException) -> str:
 
 
 def _by_sqlstate(code: str, error: BaseException) -> ErrorKind:
+    if code == errorcodes.INSUFFICIENT_PRIVILEGE and _source_function(error) == "ExecWithCheckOptions":
+        return ErrorKind.VALUE  # a policy of row-level security refuses this row, and no other
     if code in _ERROR_KINDS:
         return _ERROR_KINDS[code]
     if code == errorcodes.PROTOCOL_VIOLATION:
         said = str(error.args[0]) if error.args else ""
         return next((kind for words, kind in _PGBOUNCER.items() if said.startswith(words)), ErrorKind.LOST)
-    by_class = {"08": ErrorKind.LOST, "22": ErrorKind.VALUE, "28": ErrorKind.DENIED}
+    by_class = {
+        "08": ErrorKind.LOST,
+        "22": ErrorKind.VALUE,
+        "28": ErrorKind.DENIED,
+        "53": ErrorKind.EXHAUSTED,
+    }
     unknown = ErrorKind.LOST if _severity(error) in ("FATAL", "PANIC") else ErrorKind.OTHER
     return by_class.get(code[:2], unknown)
 
@@ -84,6 +93,11 @@ def _severity(error: BaseException) -> str | None:
     if isinstance(error, psycopg2.Error):
         return error.diag.severity_nonlocalized or error.diag.severity
     return getattr(error, "severity_en", None) or getattr(error, "severity", None)
+
+
+def _source_function(error: BaseException) -> str | None:
+    """The server's function that raised the error: unlike the message, it is the same in every language."""
+    return error.diag.source_function if isinstance(error, psycopg2.Error) else None
 
 
 def error_details(error: BaseException) -> tuple[str, str]:

@@ -66,6 +66,9 @@ class SQLiteCodec(Codec):
                 return uuid.UUID
         return None
 
+    def byte_length(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.length(sa.cast(column, sa.BLOB()))  # octet_length() came with 3.43
+
     def literal(self, column: ColumnType, value: Any) -> str:
         if isinstance(column, t.Float):
             # DEFAULT allows no function, but SQLite parses short literals exactly

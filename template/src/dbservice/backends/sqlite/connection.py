@@ -48,6 +48,8 @@ class SQLite(Backend):
             isolation_level=None,
             check_same_thread=False,
             factory=Connection,
+            # statements of writes hold their values: by default, the last 128 stay in memory, each up to a few MB
+            cached_statements=8,
         )
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA journal_mode=WAL")

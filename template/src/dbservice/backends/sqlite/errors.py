@@ -18,6 +18,10 @@ def classify_error(error: BaseException) -> ErrorKind:
         return ErrorKind.VALUE
     if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ErrorKind.RETRY
+    if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
+        return ErrorKind.READ_ONLY
+    if code == sqlite3.SQLITE_FULL:
+        return ErrorKind.DISK_FULL
     if code == sqlite3.SQLITE_INTERRUPT:
         return ErrorKind.TIMEOUT
     # one code stands for most of what follows, and only the text tells it apart

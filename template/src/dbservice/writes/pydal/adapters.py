@@ -180,6 +180,8 @@ class AdapterMixin:
         try:
             self.get_connection()  # type: ignore[attr-defined]
             cursor = self.cursor  # type: ignore[attr-defined]
+            if self.db.health.failing is not None:
+                transaction.written |= command.startswith(("INSERT", "UPDATE", "DELETE"))
             if not transaction.begun:
                 transaction.begun = True
                 if backend.pipeline_begin and not transaction.secrets:
@@ -197,6 +199,7 @@ class AdapterMixin:
         """Remember that the driver raised `error`, and raise what it means to the unit of work, if it means anything."""
         remember_statement(error, self.db._backend, command)
         failure = self.db._transaction.fail(self.db._backend, error, self._inserted_into(command))
+        self.db.health.failed(failure.kind, error)
         if failure.is_disconnected:
             self.db.drop_connection()
         if failure.make_problem:

@@ -18,6 +18,8 @@ from ...errors import BadValue, OutcomeUnknown
 from ...redaction import remember_statement
 from ...schema import default_of, has_default, is_managed
 from ...types import Id
+from ..health import WriteHealth
+from ..lane import Lane
 from ..transaction import Transaction
 from .adapters import serial_numbers
 from .dialects import REFUSED
@@ -48,6 +50,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
 
     def __init__(self, backend: Backend, metadata: sa.MetaData) -> None:
         self._backend, self._transaction = backend, Transaction()
+        self.health, self.lane = WriteHealth(backend), Lane()
         self._db_uid = f"dbservice-{next(serial_numbers)}"
         self._service_tables: dict[str, ServiceTable] = {}
         self._connections: dict[int, Any] = {}
@@ -198,11 +201,14 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         # PostgreSQL reports success for the COMMIT of a failed transaction, as "ROLLBACK"
         if getattr(cursor, "statusmessage", "COMMIT") != "COMMIT":
             raise RuntimeError("the unit of work went on after a statement had failed: nothing was stored")
+        if transaction.written:
+            transaction.written = False
+            self.health.succeeded()
 
     def roll_back_unit(self) -> None:
         """ROLLBACK, if the unit of work has sent a statement. Raises nothing: on an error the connection is closed."""
         transaction = self._transaction
-        transaction.running = False
+        transaction.running = transaction.written = False
         if transaction.begun:
             transaction.begun = False
             try:
