@@ -92,7 +92,7 @@ class Service:
         backend = self.backend(settings)
         await startup.in_thread(startup.wait_for_database, backend)
         revision = await startup.in_thread(startup.checked_revision, self, backend)
-        await startup.in_thread(check_runtime, self, backend)
+        await asyncio.to_thread(check_runtime, self, backend)
         running = Running(self, backend, revision)
         await startup.start_reads(running.reads)
         running.writes.start()
