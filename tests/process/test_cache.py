@@ -208,6 +208,37 @@ async def test_a_cache_that_hangs_holds_nobody_up(server: Redis, tmp_path: Path)
             os.kill(server.pid, signal.SIGCONT)
 
 
+async def test_a_command_that_is_cancelled_ends_whatever_it_was_doing(server: Redis) -> None:
+    """While it connects, sends, or waits for the answer of a server that hangs."""
+    assert server.pid
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        for steps in range(40):
+            async with cache_of(settings_of(server, API), Limits(cache=60)) as cache:
+                asking = asyncio.ensure_future(cache.get("a", int))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                asking.cancel()
+                await asyncio.wait({asking}, timeout=2)
+                assert asking.cancelled(), steps
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+async def test_one_asks_whether_the_cache_is_back_and_nobody_waits_for_that(server: Redis) -> None:
+    async with cache_of(settings_of(server, API), Limits(cache=2, cache_pause=0.1)) as cache:
+        assert await cache.set("a", 1, ttl=60) and server.pid
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            assert await cache.get("a", int) is None
+            await asyncio.sleep(0.2)
+            first, *others = [asyncio.ensure_future(cache.get("a", int)) for _ in range(50)]
+            assert await asyncio.gather(*others) == [None] * 49 and not first.done()
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert await first == 1 == await cache.get("a", int)
+
+
 async def test_a_network_that_is_silent_is_noticed_and_left(server: Redis, tmp_path: Path) -> None:
     settings = settings_of(server, API)
     target = settings.model_copy(update={"db_host": settings.cache_host, "db_port": settings.cache_port})
