@@ -339,13 +339,13 @@ def test_rows_may_have_values_of_every_type(scene: Scene) -> None:
         {"name": "everything", "metadata": metadata},
         lambda body: body.update(columns),
     )
-    columns = {
+    shared_columns: dict[str, Any] = {
         "id": Column(t.BigInteger(), primary_key=True),
         **{name: Column(kind) for name, (kind, _) in types.items()},
     }
     rows = {name: value for name, (_, value) in types.items()}
     options = {"name": "everything", "metadata": sa.MetaData(), "rows": rows, "access": "read-write"}
-    shared = types_new("Shared", (SharedTable,), options, lambda body: body.update(columns))
+    shared = types_new("Shared", (SharedTable,), options, lambda body: body.update(shared_columns))
     owner = Service("connector", metadata, root=Path("/nowhere"))
     service = Service("trigger", sa.MetaData(), access=module_of(shared=shared))
     scene.apply(owner)

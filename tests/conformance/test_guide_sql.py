@@ -1,4 +1,4 @@
-"""The SQL of the database guide, as it stands, on a real server: decision 21 says what replaces it."""
+"""The SQL of the database guide, as it stands, on a real server: decision 22 says what replaces it."""
 
 from contextlib import closing
 

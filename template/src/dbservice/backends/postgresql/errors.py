@@ -95,6 +95,11 @@ def _severity(error: BaseException) -> str | None:
     return getattr(error, "severity_en", None) or getattr(error, "severity", None)
 
 
+def _is_row_security(error: BaseException) -> bool:
+    # by the function of the server, since its sentences are in its language
+    return isinstance(error, psycopg2.Error) and error.diag.source_function == "ExecWithCheckOptions"
+
+
 def error_details(error: BaseException) -> tuple[str, str]:
     """SQLSTATE and message, without DETAIL, HINT and the line of the statement."""
     if isinstance(error, psycopg2.Error) and error.diag.message_primary:
