@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 from types import new_class as types_new
+from typing import Any
 
 import psycopg2
 import pymysql
