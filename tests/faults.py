@@ -230,7 +230,8 @@ class Proxy:
 
     def _break(self, client: socket.socket, left: int) -> None:
         if left:
-            with socket.create_connection(self._target) as server, contextlib.suppress(OSError):
+            # `cut` may close the client meanwhile, which `select` calls a ValueError
+            with socket.create_connection(self._target) as server, contextlib.suppress(OSError, ValueError):
                 while left > 0:
                     for each in select.select([server, client], [], [])[0]:
                         data = each.recv(left if each is server else 65536)
