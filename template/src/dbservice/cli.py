@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -128,12 +129,25 @@ def _settings() -> Settings:
 
 def _migration_settings() -> Settings:
     # a migration knows one account, and the running service the other one
-    given = (
-        {"DB_USER": "-", "DB_PASS": "-", **os.environ} if os.environ.get("MIGRATE_DB_USER") else os.environ
-    )
+    given = dict(os.environ)
+    if given.get("MIGRATE_DB_USER"):
+        given["DB_USER"] = given.get("DB_USER") or "-"
+        if not given.get("DB_PASS_FILE"):
+            given["DB_PASS"] = given.get("DB_PASS") or "-"
     settings = Settings.load(given)
     logs.configure(settings)
     return settings.for_migration()
+
+
+def _settings_without_accounts() -> Settings:
+    # what only prints needs neither an account nor a database
+    given = {name: value for name, value in os.environ.items() if not _ACCOUNT.fullmatch(name)}
+    settings = Settings.load({**given, "DB_NAME": given.get("DB_NAME") or "-", "DB_USER": "-", "DB_PASS": "-"})
+    logs.configure(settings)
+    return settings
+
+
+_ACCOUNT = re.compile("((MIGRATE|ADMIN)_)?DB_(USER|PASS)(_FILE)?")
 
 
 def _serve(service: "Service", options: Any) -> int:
@@ -210,11 +224,7 @@ def _revision(service: "Service", options: Any) -> int:
 def _grants(service: "Service", options: Any) -> int:
     if options.cache:
         return _grants_cache(service)
-    # to print needs no account of the server
-    given = os.environ if options.apply else {"DB_USER": "-", "DB_PASS": "-", **os.environ}
-    settings = Settings.load(given)
-    logs.configure(settings)
-    backend = service.backend(settings)
+    backend = service.backend(_settings() if options.apply else _settings_without_accounts())
     if backend.accounts is None:
         print(NO_ACCOUNTS)
     elif options.apply:

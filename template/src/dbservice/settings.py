@@ -135,7 +135,8 @@ class Settings(BaseSettings):
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
         if wrong or settings is None:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
-        settings._db_pass_file = (os.environ if environ is None else environ).get("DB_PASS_FILE", "")
+        if not settings.is_file:
+            settings._db_pass_file = (os.environ if environ is None else environ).get("DB_PASS_FILE", "")
         return settings
 
     @classmethod
