@@ -76,7 +76,9 @@ def verify(
             if fact.account in seen and (fact.text == _EXISTS or fact.account not in absent):
                 missing.append(_on(name, fact))
         surplus += [_on(name, each) for each in differences.surplus]
-    return Differences(missing, surplus, [each for each in declared.accounts if each not in seen])
+    return Differences(
+        missing, surplus, {each: "ADMIN_DB_USER" for each in declared.accounts if each not in seen}
+    )
 
 
 def _on(node: str, fact: Fact) -> Fact:
