@@ -136,8 +136,7 @@ class _Node:
     def accepts(self, account: str, password: str) -> bool:
         """Whether the server accepts the password already."""
         settings = self.backend.settings
-        secret = type(settings.db_pass)(password)
-        other = self.backend_of(settings.model_copy(update={"db_user": account, "db_pass": secret}))
+        other = self.backend_of(settings.with_account(account, type(settings.db_pass)(password)))
         try:
             other.connect().close()
         except Exception as error:
