@@ -148,8 +148,8 @@ class Migrations(ABC):
         connection.rollback()
 
     def create_row_view(self, table: sa.Table) -> list[str]:
-        """Statements that create `Backend.row_view` of a shared table, for a database of one account; none where the engine
-        has no such views."""
+        """Statements that create `Backend.row_view` and `insert_view` of a shared table, for a database of one account; none
+        where the engine has no such views."""
         return []
 
     @abstractmethod
@@ -388,8 +388,12 @@ class Backend(ABC):
         return ""
 
     def row_view(self, table: str) -> str:
-        """The view through which the service sees only its rows of the table of another service; empty on an engine where
-        it uses the table itself."""
+        """The view in which the service reads, changes and deletes its rows of the table of another service; empty on an
+        engine where it uses the table itself."""
+        return ""
+
+    def insert_view(self, table: str) -> str:
+        """The view into which it inserts them, on an engine with a `row_view`."""
         return ""
 
     # --- errors

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ...accounts.declared import VERBS, Declared, TableAccess, row_view
+from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
 from ..interface import Accounts
 from ..sql import quoted
@@ -15,7 +15,7 @@ from .held import existing_accounts, held, is_mariadb, seen_accounts, without_ot
 from .names import account_name, name, qualified
 from .own_account import excess, lacks
 from .passwords import NO_PASSWORD, NO_PASSWORD_MARIADB, NO_PASSWORD_MYSQL, identified
-from .row_views import row_views, view_account, view_fact
+from .row_views import row_views, view_account, view_fact, views_of
 
 _MIGRATION_VERBS = (*VERBS, "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES")
 """On the tables of the service, by name: they may be missing, and are dropped and made again."""
@@ -129,28 +129,33 @@ class MySQLAccounts(Accounts):
         ]
 
     def _facts_of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
-        table, view = self._of_shared(declared, access)
+        table, views = self._of_shared(declared, access)
         facts = table.facts(declared, exists=True)
-        if view:
-            facts += [view_fact(declared, access), *view.facts(declared, exists=True)]
+        for view in views:
+            facts += [view_fact(declared, view.table, access), *view.facts(declared, exists=True)]
         return facts
 
     def _statements_of_shared(self, declared: Declared, access: TableAccess) -> list[str]:
-        table, view = self._of_shared(declared, access)
+        table, views = self._of_shared(declared, access)
         statements = [*table.statements(declared, exists=True)]
-        if view:
-            statements += view_fact(declared, access).statements
+        for view in views:
+            statements += view_fact(declared, view.table, access).statements
             statements += view.statements(declared, exists=True)
         return statements
 
-    def _of_shared(self, declared: Declared, access: TableAccess) -> tuple[_Grant, _Grant | None]:
-        """What is granted on the table, and on the view of its rows where there is one."""
+    def _of_shared(self, declared: Declared, access: TableAccess) -> tuple[_Grant, list[_Grant]]:
+        """What is granted on the table, and on the views of its rows where there are some."""
         if not access.rows:
-            return _Grant(declared.runtime, "table", access.table, access.verbs, access.columns), None
-        view = row_view(access.table, declared.package)
+            return _Grant(declared.runtime, "table", access.table, access.verbs, access.columns), []
+        inserts = "INSERT" in access.verbs
+        views = views_of(access.table, declared.package, inserts=inserts)
+        verbs = (tuple(each for each in access.verbs if each != "INSERT"), ("INSERT",))
         return (
             _Grant(view_account(declared), "table", access.table, access.verbs, access.columns),
-            _Grant(declared.runtime, "view", view, access.verbs),
+            [
+                _Grant(declared.runtime, "view", *each)
+                for each in zip(views, verbs[: len(views)], strict=True)
+            ],
         )
 
     def _view_account(self, declared: Declared) -> Fact:
