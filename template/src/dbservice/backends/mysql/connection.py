@@ -133,6 +133,7 @@ class MySQL(Backend):
         try:
             if raw._close_reason:  # cancelled in the middle of a statement, with which the server would go on
                 session = raw.thread_id()
+                raw._password = _password(self.settings.db_pass.get_secret_value())
                 await raw.ping()  # connects anew, as before
                 await self.fetch(raw, f"KILL {session}", (), self.limits.connect)
                 gone = f"SELECT 1 FROM information_schema.processlist WHERE id = {session}"

@@ -66,7 +66,7 @@ class AdapterMixin:
 
     def connector(self) -> Any:
         backend = self.db._backend
-        connection = backend.connect(statement_timeout=backend.limits.statement)
+        connection = backend.connect(statement_timeout=backend.limits.statement, patient=True)
         self.db._connections[threading.get_ident()] = connection
         return connection
 
