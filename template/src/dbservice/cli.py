@@ -142,7 +142,9 @@ def _migration_settings() -> Settings:
 def _settings_without_accounts() -> Settings:
     # what only prints needs neither an account nor a database
     given = {name: value for name, value in os.environ.items() if not _ACCOUNT.fullmatch(name)}
-    settings = Settings.load({**given, "DB_NAME": given.get("DB_NAME") or "-", "DB_USER": "-", "DB_PASS": "-"})
+    settings = Settings.load(
+        {**given, "DB_NAME": given.get("DB_NAME") or "-", "DB_USER": "-", "DB_PASS": "-"}
+    )
     logs.configure(settings)
     return settings
 

@@ -7,67 +7,32 @@ from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
 from ..interface import Accounts
 from ..sql import quoted
+from .policies import condition_of, held_policies, normalized, row_policies
 from .privileges import (
-    ALL_ROWS,
-    ATTRIBUTES,
     SETTINGS,
-    condition_of,
     held_attributes,
     held_default_privileges,
     held_grants,
     held_memberships,
     held_ownership,
-    held_policies,
-    identifier,
-    normalized,
 )
+from .script import script
+from .session import identifier
 
 
 class PostgreSQLAccounts(Accounts):
     # --- what is declared
 
     def script(self, declared: Declared) -> str:
-        lines = [_HEADER.format(declared.service)]
-        for account in declared.accounts:
-            lines += [
-                f"DO $$ BEGIN CREATE ROLE {identifier(account)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
-            ]
-        schema = identifier(declared.schema)
-        lines += [
-            f"CREATE SCHEMA IF NOT EXISTS {schema};",
-            "",
-            "BEGIN;",
-            f"REVOKE ALL ON DATABASE {identifier(declared.database)} FROM PUBLIC;",
-            f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;",
-        ]
-        for account in declared.accounts:
-            lines += [
-                f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {identifier(account)};",
-                f"REVOKE ALL ON SCHEMA {schema} FROM {identifier(account)};",
-            ]
-        for fact in self.of_accounts(declared):
-            lines += [f"{each};" for each in fact.statements]
-        for table, facts in self._by_table(declared).items():
-            body = [f"    {each};" for fact in facts for each in fact.statements]
-            lines += [
-                "DO $$ BEGIN",
-                f"  IF to_regclass({quoted(self._qualified(declared, table))}) IS NULL THEN",
-                f"    RAISE NOTICE 'table {table} does not exist yet: run this again when it does';",
-                "  ELSE",
-                *body,
-                "  END IF;",
-                "END $$;",
-            ]
-        return "\n".join([*lines, "COMMIT;"]) + "\n"
+        return script(declared)
 
     def of_accounts(self, declared: Declared) -> list[Fact]:
         schema = identifier(declared.schema)
         facts = []
         for account in declared.accounts:
-            limit = declared.connections if account == declared.runtime else _MIGRATIONS
-            role = identifier(account)
+            limit, role = declared.connections(account), identifier(account)
             facts += [
-                Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} LOGIN {_NO_ATTRIBUTES}",)),
+                Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} LOGIN NOINHERIT",)),
                 Fact(
                     account,
                     f"CONNECTION LIMIT {limit}",
@@ -173,20 +138,10 @@ class PostgreSQLAccounts(Accounts):
         return facts
 
     def _of_rows(self, declared: Declared, access: TableAccess) -> Fact:
-        """One restrictive policy for the account, beside one that lets all accounts see all rows: the owner and other
-        services see what they saw, whichever script runs first."""
-        target, policy = self._qualified(declared, access.table), identifier(declared.runtime)
-        condition = condition_of(access)
         return Fact(
             declared.runtime,
-            f"only rows of {access.table} where {normalized(condition)}",
-            statements=(
-                f"DROP POLICY IF EXISTS {ALL_ROWS} ON {target}",
-                f"CREATE POLICY {ALL_ROWS} ON {target} USING (true) WITH CHECK (true)",
-                f"DROP POLICY IF EXISTS {policy} ON {target}",
-                f"CREATE POLICY {policy} ON {target} AS RESTRICTIVE TO {policy} USING ({condition}) WITH CHECK ({condition})",
-                f"ALTER TABLE {target} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
-            ),
+            f"only rows of {access.table} where {normalized(condition_of(access))}",
+            statements=row_policies(declared, access),
         )
 
     def _qualified(self, declared: Declared, table: str) -> str:
@@ -207,7 +162,7 @@ class PostgreSQLAccounts(Accounts):
         return [row[0] for row in cursor.fetchall()]
 
     def create_account(self, account: str) -> list[str]:
-        return [f"CREATE ROLE {identifier(account)}"]
+        return [f"CREATE ROLE {identifier(account)} NOINHERIT"]
 
     def create_schema(self, declared: Declared) -> list[str]:
         return [f"CREATE SCHEMA IF NOT EXISTS {identifier(declared.schema)}"]
@@ -283,13 +238,3 @@ class PostgreSQLAccounts(Accounts):
             f"{verb} on column {table}.{column}" if column else f"{verb} on table {table}"
             for verb, table, column in cursor.fetchall()
         ]
-
-
-_MIGRATIONS = 8
-"""The connection limit of the migration account: two for each `migrate` (one holds the lock), and one that cancels."""
-_NO_ATTRIBUTES = " ".join(f"NO{each}" for each in ATTRIBUTES.values())
-_HEADER = """\
--- Accounts of the service {0}, as `python -m` prints them by `grants`: do not edit.
--- Run it as an administrator, any number of times, before or after the tables of this and of other services exist.
--- It sets no password: `grants --apply` does, or \\password in psql.
-"""
