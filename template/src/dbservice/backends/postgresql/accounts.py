@@ -1,6 +1,7 @@
 """Accounts on PostgreSQL: roles, grants, row security, and what a server really holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ...accounts.declared import VERBS, Declared, TableAccess
@@ -9,14 +10,19 @@ from ..interface import Accounts
 from ..sql import quoted
 from .policies import condition_of, held_policies, normalized, row_policies
 from .privileges import (
-    SETTINGS,
+    LOG_SETTINGS,
+    default_privileges,
     held_attributes,
     held_default_privileges,
     held_grants,
     held_memberships,
+    held_of_default_privileges,
     held_ownership,
+    held_settings,
+    not_settable,
+    settings_of,
 )
-from .script import script
+from .script import owners_to_join, script
 from .session import identifier
 
 
@@ -32,7 +38,7 @@ class PostgreSQLAccounts(Accounts):
         for account in declared.accounts:
             limit, role = declared.connections(account), identifier(account)
             facts += [
-                Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} LOGIN NOINHERIT",)),
+                Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} LOGIN",)),
                 Fact(
                     account,
                     f"CONNECTION LIMIT {limit}",
@@ -44,7 +50,7 @@ class PostgreSQLAccounts(Accounts):
                         f"SET {name} = {value}",
                         statements=(f"ALTER ROLE {role} SET {name} = {quoted(value)}",),
                     )
-                    for name, value in SETTINGS.items()
+                    for name, value in settings_of(declared, account).items()
                 ),
                 Fact(
                     account,
@@ -65,6 +71,7 @@ class PostgreSQLAccounts(Accounts):
                     statements=(f"GRANT CREATE ON SCHEMA {schema} TO {identifier(declared.migrate)}",),
                 )
             )
+            facts += default_privileges(declared.migrate)
         return facts
 
     def of_tables(self, declared: Declared, existing: Sequence[str]) -> list[Fact]:
@@ -177,18 +184,48 @@ class PostgreSQLAccounts(Accounts):
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
         # it drops them when it has the revision that does
         former = [f"OWNER of table {each}" for each in declared.former]
-        return [
+        existing = self.existing_accounts(cursor, declared)
+        facts = [
             fact
-            for account in self.existing_accounts(cursor, declared)
+            for account in existing
             for fact in (
-                *held_attributes(cursor, account),
+                *held_attributes(cursor, declared, account),
                 *held_memberships(cursor, account),
                 *held_grants(cursor, account, declared.schema),
                 *held_ownership(cursor, account, declared.schema),
                 *held_default_privileges(cursor, account),
             )
             if not (account == declared.migrate and fact.text in former)
-        ] + held_policies(cursor, declared)
+        ]
+        if declared.migrate in existing:
+            facts += held_of_default_privileges(cursor, declared.migrate)
+        return facts + held_policies(cursor, declared)
+
+    def not_settable(self, cursor: Any, declared: Declared) -> str:
+        names = not_settable(cursor)
+        lacking = [
+            account
+            for account in self.existing_accounts(cursor, declared)
+            if {(name, LOG_SETTINGS[name]) for name in names}
+            - {(name, value) for database, name, value in held_settings(cursor, account) if not database}
+        ]
+        if not lacking:
+            return ""
+        return f"{', '.join(lacking)}: SET {', '.join(names)}: only a superuser may, or who has SET on these parameters"
+
+    @contextmanager
+    def administering(self, cursor: Any, declared: Declared) -> Iterator[None]:
+        # only as a member of the role that owns a table, a superuser aside, may an administrator grant something on it
+        cursor.execute(owners_to_join(declared))
+        owners = cursor.fetchone()[0]
+        if not owners:
+            yield
+            return
+        cursor.execute(f"GRANT {owners} TO CURRENT_USER")
+        try:
+            yield
+        finally:
+            cursor.execute(f"REVOKE {owners} FROM CURRENT_USER")
 
     def excess(self, cursor: Any, declared: Declared) -> str:
         cursor.execute(

@@ -3,15 +3,22 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ...accounts.declared import VERBS
+from ...accounts.declared import VERBS, Declared
 from ...accounts.facts import Fact
 from .session import identifier
 
-SETTINGS = {
-    "idle_in_transaction_session_timeout": "60s",
-    # the statement of a failed write holds its values, and an ordinary account cannot keep it out of the log
+SETTINGS = {"idle_in_transaction_session_timeout": "60s"}
+"""Settings of all accounts of a service, which apply to sessions that do not choose other ones."""
+RUNTIME_SETTINGS = {"statement_timeout": "60s"}
+"""More of the run-time account. The service's own sessions have `Limits.statement`, 10 seconds unless it is changed; this is the
+last resort for any other one, somebody's psql for example, and long enough not to disturb an investigation."""
+LOG_SETTINGS = {
     "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
 }
+"""What keeps values, and so secrets, of all accounts of a service out of the server's log (decision 18). To set them needs a
+superuser, or SET on these parameters."""
 ATTRIBUTES = {
     "rolsuper": "SUPERUSER",
     "rolcreatedb": "CREATEDB",
@@ -23,7 +30,21 @@ ATTRIBUTES = {
 _SYSTEM = "('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)'"
 
 
-def held_attributes(cursor: Any, account: str) -> Iterator[Fact]:
+def settings_of(declared: Declared, account: str) -> dict[str, str]:
+    """The settings that an account is declared to have."""
+    return {**SETTINGS, **(RUNTIME_SETTINGS if account == declared.runtime else {}), **LOG_SETTINGS}
+
+
+def not_settable(cursor: Any) -> list[str]:
+    """Those of LOG_SETTINGS that the session's account may not set."""
+    cursor.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT has_parameter_privilege(name, 'SET')",
+        [[*LOG_SETTINGS]],
+    )
+    return [row[0] for row in cursor.fetchall()]
+
+
+def held_attributes(cursor: Any, declared: Declared, account: str) -> Iterator[Fact]:
     cursor.execute(
         f"SELECT rolcanlogin, rolconnlimit, {', '.join(ATTRIBUTES)} FROM pg_roles WHERE rolname = %s",
         [account],
@@ -39,29 +60,42 @@ def held_attributes(cursor: Any, account: str) -> Iterator[Fact]:
     for has, name in zip(attributes, ATTRIBUTES.values(), strict=True):
         if has:
             yield Fact(account, name, statements=(f"ALTER ROLE {role} NO{name}",))
+    wanted, ignored = settings_of(declared, account), not_settable(cursor)
+    # whoever cannot set them takes them for what is declared, and `grants --apply` says so
+    yield from (Fact(account, f"SET {name} = {wanted[name]}") for name in ignored)
+    for database, name, value in held_settings(cursor, account):
+        where = f" IN DATABASE {identifier(database)}" if database else ""
+        if database or name not in ignored:
+            yield Fact(
+                account,
+                f"SET {name} = {value}",
+                via=f"in database {database}" if database else "",
+                # the statement of the declared one replaces it
+                statements=(f"ALTER ROLE {role}{where} RESET {name}",)
+                if database or name not in wanted
+                else (),
+            )
+
+
+def held_settings(cursor: Any, account: str) -> list[tuple[str, str, str]]:
+    """Database, or an empty string for all, name and value of the settings of an account."""
     cursor.execute(
         "SELECT coalesce(datname, ''), unnest(setconfig) FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = setrole"
         " LEFT JOIN pg_database d ON d.oid = setdatabase WHERE rolname = %s",
         [account],
     )
-    for database, setting in cursor.fetchall():
-        name, _, value = setting.partition("=")
-        where = f" IN DATABASE {identifier(database)}" if database else ""
-        yield Fact(
-            account,
-            f"SET {name} = {value}",
-            via=f"in database {database}" if database else "",
-            statements=()
-            if not database and name in SETTINGS
-            else (f"ALTER ROLE {role}{where} RESET {name}",),
-        )
+    return [(database, *setting.split("=", 1)) for database, setting in cursor.fetchall()]
 
 
 def held_memberships(cursor: Any, account: str) -> Iterator[Fact]:
+    # who creates roles without being a superuser has the ADMIN OPTION of each, which makes it a member whenever it wants
     cursor.execute(
-        "SELECT g.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid"
-        " JOIN pg_roles m ON m.oid = a.member WHERE %s IN (g.rolname, m.rolname)",
-        [account],
+        "SELECT DISTINCT g.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid"
+        " JOIN pg_roles m ON m.oid = a.member WHERE %(account)s IN (g.rolname, m.rolname)"
+        " AND NOT (g.rolname = %(account)s AND m.rolcreaterole AND EXISTS"
+        " (SELECT FROM pg_auth_members b WHERE b.roleid = g.oid AND b.member = m.oid AND b.admin_option))"
+        " ORDER BY 1, 2",
+        {"account": account},
     )
     for group, member in cursor.fetchall():
         revoke = (f"REVOKE {identifier(group)} FROM {identifier(member)}",)
@@ -187,13 +221,15 @@ def _lost_by_owner(cursor: Any, account: str, schema: str) -> dict[str, str]:
 
 
 def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:
+    # what PUBLIC may do with new functions and types by default is said of those of the migration account alone, see below
     cursor.execute(
         """
         SELECT d.rolname, coalesce(nspname, ''), CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES'
             WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END, privilege_type, coalesce(g.rolname, '')
         FROM pg_default_acl JOIN pg_roles d ON d.oid = defaclrole LEFT JOIN pg_namespace n ON n.oid = defaclnamespace,
             aclexplode(defaclacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
-        WHERE a.grantee <> defaclrole AND (g.rolname = %s OR (a.grantee = 0 AND defaclobjtype NOT IN ('f', 'T')))
+        WHERE a.grantee <> defaclrole
+            AND (g.rolname = %s OR (a.grantee = 0 AND (defaclobjtype NOT IN ('f', 'T') OR defaclnamespace <> 0)))
         """,
         [account],
     )
@@ -208,3 +244,30 @@ def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:
                 f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(creator)}{within} REVOKE {verb} ON {kind} FROM {receiver}",
             ),
         )
+
+
+def default_privileges(account: str) -> list[Fact]:
+    """PUBLIC may use new functions and types unless their creator's default privileges say otherwise."""
+    role = identifier(account)
+    return [
+        Fact(
+            account,
+            f"new {kind} are not for PUBLIC",
+            statements=(f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE ALL ON {kind} FROM PUBLIC",),
+        )
+        for kind in ("FUNCTIONS", "TYPES")
+    ]
+
+
+def held_of_default_privileges(cursor: Any, account: str) -> list[Fact]:
+    """Those of `default_privileges` that hold."""
+    cursor.execute(
+        """
+        SELECT defaclobjtype::text FROM pg_default_acl
+        WHERE defaclrole = %s::regrole AND defaclnamespace = 0 AND defaclobjtype IN ('f', 'T')
+            AND NOT EXISTS (SELECT FROM aclexplode(defaclacl) a WHERE a.grantee = 0)
+        """,
+        [identifier(account)],
+    )
+    held = {row[0] for row in cursor.fetchall()}
+    return [fact for fact, kind in zip(default_privileges(account), "fT", strict=True) if kind in held]

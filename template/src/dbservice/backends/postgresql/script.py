@@ -6,7 +6,7 @@ from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.header import header
 from ..sql import quoted
 from .policies import row_policies
-from .privileges import ATTRIBUTES, SETTINGS
+from .privileges import ATTRIBUTES, LOG_SETTINGS, default_privileges, settings_of
 from .session import identifier
 
 
@@ -31,16 +31,21 @@ def script(declared: Declared) -> str:
             "-- Accounts",
             "",
             *(line for each in declared.accounts for line in _account(declared, each)),
+            *_log_settings(declared),
             *_attributes(declared),
             "",
             "-- Database and schema",
             "",
             *_database(declared),
             "",
+            *_join_owners(declared),
+            *_default_privileges(declared),
+            "",
             *_revoked(declared),
             *(["", f"-- Tables of {declared.service}", "", *own] if own else []),
             *(["", "-- Tables of other services", "", *shared] if shared else []),
             "",
+            *_leave_owners(),
             "COMMIT;",
             "",
         ]
@@ -53,15 +58,39 @@ def _account(declared: Declared, account: str) -> list[str]:
         f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;",
         f"ALTER ROLE {role} LOGIN NOINHERIT CONNECTION LIMIT {declared.connections(account)};",
         f"ALTER ROLE {role} RESET ALL;",
-        *(f"ALTER ROLE {role} SET {name} = {quoted(value)};" for name, value in SETTINGS.items()),
+        *(
+            f"ALTER ROLE {role} SET {name} = {quoted(value)};"
+            for name, value in settings_of(declared, account).items()
+            if name not in LOG_SETTINGS
+        ),
         "",
     ]
 
 
+def _log_settings(declared: Declared) -> list[str]:
+    lines = [
+        "-- No value of a failed statement comes into the server's log. Not everybody may set this: the rest holds without it."
+    ]
+    for name, value in LOG_SETTINGS.items():
+        alter = (
+            f"  ALTER ROLE {identifier(each)} SET {name} = {quoted(value)};" for each in declared.accounts
+        )
+        notice = f"{name} is not set: only a superuser may, or who has SET on this parameter"
+        lines += _do(
+            [
+                "BEGIN",
+                *alter,
+                f"EXCEPTION WHEN insufficient_privilege THEN RAISE NOTICE {quoted(notice)};",
+                "END",
+            ]
+        )
+    return [*lines, ""]
+
+
 def _attributes(declared: Declared) -> list[str]:
-    """A new role has none of them, and only a superuser may say so."""
     attributes = {column: name for column, name in ATTRIBUTES.items() if name != "INHERIT"}
     return [
+        "-- A new account has none of these attributes, and only a superuser may take them away.",
         "DO $$ DECLARE account name; BEGIN",
         f"  FOR account IN SELECT rolname FROM pg_roles WHERE rolname IN ({', '.join(map(quoted, declared.accounts))})",
         f"    AND ({' OR '.join(attributes)})",
@@ -88,9 +117,68 @@ def _database(declared: Declared) -> list[str]:
     return lines
 
 
-def _revoked(declared: Declared) -> list[str]:
+def owners_to_join(declared: Declared) -> str:
+    """A query of the roles that own something on which the administrator shall grant, and to which it may add itself: as a list
+    of names in SQL, or NULL. A superuser needs none of them."""
+    schema = quoted(identifier(declared.schema))
+    return (
+        "SELECT string_agg(quote_ident(rolname), ', ') FROM pg_roles r"
+        " WHERE NOT pg_has_role(oid, 'USAGE') AND pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')"
+        f" AND (rolname = {quoted(declared.migrate or '')} OR EXISTS"
+        f" (SELECT FROM pg_class WHERE relowner = r.oid AND relnamespace = to_regnamespace({schema})))"
+    )
+
+
+def _join_owners(declared: Declared) -> list[str]:
     return [
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA {identifier(declared.schema)} FROM {_roles(declared)};",
+        "-- An administrator who is no superuser is a member of the roles that own the tables until the end.",
+        "DO $$ BEGIN",
+        f"  PERFORM set_config('accounts.owners', ({owners_to_join(declared)}), true);",
+        "  IF current_setting('accounts.owners') <> '' THEN",
+        "    EXECUTE 'GRANT ' || current_setting('accounts.owners') || ' TO CURRENT_USER';",
+        "  END IF;",
+        "END $$;",
+    ]
+
+
+def _leave_owners() -> list[str]:
+    return [
+        "DO $$ BEGIN",
+        "  IF current_setting('accounts.owners') <> '' THEN",
+        "    EXECUTE 'REVOKE ' || current_setting('accounts.owners') || ' FROM CURRENT_USER';",
+        "  END IF;",
+        "END $$;",
+    ]
+
+
+def _default_privileges(declared: Declared) -> list[str]:
+    if not declared.migrate:
+        return []
+    return [
+        "",
+        f"-- What {declared.migrate} creates is for nobody else until it is granted.",
+        *(f"{each};" for fact in default_privileges(declared.migrate) for each in fact.statements),
+    ]
+
+
+def _revoked(declared: Declared) -> list[str]:
+    schema, roles = quoted(identifier(declared.schema)), _roles(declared)
+    oids = ", ".join(f"{quoted(identifier(each))}::regrole" for each in declared.accounts)
+    return [
+        "-- What the accounts hold on tables, and which rows they see: what is declared comes below.",
+        "DO $$ DECLARE target regclass; BEGIN",
+        f"  FOR target IN SELECT oid FROM pg_class c WHERE relnamespace = {schema}::regnamespace AND EXISTS",
+        "    (SELECT FROM (SELECT relacl UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = c.oid) AS acls(acl),",
+        f"      aclexplode(acl) AS held WHERE grantee IN ({oids}) AND grantee <> relowner)",
+        "  LOOP",
+        f"    EXECUTE format('REVOKE ALL ON %s FROM {roles}', target);",
+        "  END LOOP;",
+        "  FOR target IN SELECT polrelid FROM pg_policy JOIN pg_class c ON c.oid = polrelid",
+        f"    WHERE relnamespace = {schema}::regnamespace AND polname = {quoted(declared.runtime)}",
+        "  LOOP",
+        f"    EXECUTE format('DROP POLICY {identifier(declared.runtime)} ON %s', target);",
+        "  END LOOP;",
+        "END $$;",
     ]
 
 
