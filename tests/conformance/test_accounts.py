@@ -216,12 +216,12 @@ def test_rows(scene: Scene, last: object) -> None:
     scene.ready()
     for service in sorted(SERVICES, key=lambda each: each is last):
         scene.as_admin(scene.script(service))
-    rows = scene.rows_of_trigger()
+    rows, inserts = scene.rows_of_trigger(), scene.inserts_of_trigger()
     for platform in ("discord", "twitch", "slack"):
         scene.as_account("connector-rw", INSERT.format("platform_integrations", platform))
     assert scene.as_account("trigger-rw", f"SELECT platform FROM {rows}") == [("twitch",)]
-    scene.as_account("trigger-rw", INSERT.format(rows, "twitch"))
-    assert scene.denied("trigger-rw", INSERT.format(rows, "discord"))
+    scene.as_account("trigger-rw", INSERT.format(inserts, "twitch"))
+    assert scene.denied("trigger-rw", INSERT.format(inserts, "discord"))
     assert scene.denied("trigger-rw", f"UPDATE {rows} SET platform = 'discord'")
     scene.as_account(
         "trigger-rw", f"UPDATE {rows} SET platform = 'twitch', token = 'y' WHERE platform = 'discord'"

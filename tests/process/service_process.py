@@ -140,22 +140,24 @@ async def metric(client: httpx.AsyncClient, name: str) -> float:
 
 
 class Load:
-    """Clients that read and write as fast as they can, and remember what they were told."""
+    """Clients, half of which read and half of which write as fast as they can, and remember what they were told."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, clients: int = 8) -> None:
         self._client = client
         self._domain = f"{secrets.token_hex(4)}.example"
         self.acknowledged: set[str] = set()
         self.unknown: set[str] = set()
         self.refused: set[str] = set()
         self.read = 0
+        self.unavailable: list[str] = []
         self.strange: list[str] = []
-        self._answers = [0] * 8
+        self._answers = [0] * clients
         self._go = True
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.ensure_future(self._write(n)) for n in range(4)]
-        self._tasks += [asyncio.ensure_future(self._reads(n)) for n in range(4, 8)]
+        clients = len(self._answers)
+        self._tasks = [asyncio.ensure_future(self._write(n)) for n in range(clients // 2)]
+        self._tasks += [asyncio.ensure_future(self._reads(n)) for n in range(clients // 2, clients)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -180,6 +182,7 @@ class Load:
             return None
         self._answers[client] += 1
         if response.status_code == 503:
+            self.unavailable.append(f"{method} {path}: {response.text}")
             await asyncio.sleep(0.05)
         elif response.status_code not in (200, 201):
             self.strange.append(f"{method} {path}: {response.status_code} {response.text}")

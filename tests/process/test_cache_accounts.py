@@ -1,5 +1,6 @@
 """The accounts of services that share a Redis: what they may do, straight at the server, and what verification finds."""
 
+import json
 import re
 from hashlib import sha256
 
@@ -8,6 +9,7 @@ import redis
 
 from dbservice import Service
 from dbservice.accounts import cache
+from dbservice.cli import NO_ACCOUNTS
 from dbservice.errors import StartupError
 from dbservice.settings import Settings
 from dbservice.testing import servers
@@ -136,18 +138,21 @@ DRIFT = {
 def test_a_change_by_hand_is_found_and_mended(server: Redis, change: str) -> None:
     service = ANALYTICS if "analytics" in change else API
     settings = settings_of(server, service, admin=True)
-    assert cache.verify(service, settings)[0].lines() == []
+    assert cache.verify(service, settings).lines() == []
     words = re.findall(r"\(.*?\)|\S+", change)
     server.command(*words)
-    assert DRIFT[change] in cache.verify(service, settings)[0].lines()
-    provision(server, service)
-    assert cache.verify(service, settings)[0].lines() == []
+    assert DRIFT[change] in cache.verify(service, settings).lines()
+    assert cache.apply(service, settings)
+    assert cache.verify(service, settings).lines() == cache.apply(service, settings) == []
+    assert allows(server, f"{service.name}-cache", f"GET {service.name}:x")
 
 
 def test_what_cannot_be_seen_is_said(server: Redis) -> None:
-    found, notes = cache.verify(API, settings_of(server, API))
-    assert not found and len(notes) == 1 and "ADMIN_CACHE_USER" in notes[0] and "api-cache" in notes[0]
-    assert cache.verify(API, settings_of(server, API, CACHE_HOST=""))[1] == []
+    found = cache.verify(API, settings_of(server, API))
+    assert not found and found.lines() == [
+        "not seen   api-cache: only an administrator sees it, ADMIN_CACHE_USER"
+    ]
+    assert cache.verify(API, settings_of(server, API, CACHE_HOST="")).lines() == []
     wrong = settings_of(server, API, ADMIN_CACHE_USER="admin", ADMIN_CACHE_PASS="wrong")
     with pytest.raises(StartupError, match="as admin"):
         cache.verify(API, wrong)
@@ -156,10 +161,50 @@ def test_what_cannot_be_seen_is_said(server: Redis) -> None:
         cache.verify(API, own)
     server.command("ACL", "SETUSER", "default", "on", "nopass")
     try:
-        _, notes = cache.verify(API, settings_of(server, API, admin=True))
+        found = cache.verify(API, settings_of(server, API, admin=True))
     finally:
         server.command("ACL", "SETUSER", "default", "reset")
-    assert len(notes) == 1 and "`default` needs no password" in notes[0]
+    assert not found and len(found.notes) == 1 and "`default` needs no password" in found.lines()[0]
+
+
+@pytest.mark.engines("sqlite")
+def test_verify_access_and_grants_apply_see_to_the_cache(run: CommandLine, server: Redis) -> None:
+    """Also of a service in SQLite, which has no other accounts."""
+    server.command("ACL", "DELUSER", "demo-cache")
+    own, admin = server.environ("demo-cache", PASSWORD), server.admin_environ()
+    said = "not seen   demo-cache: only an administrator sees it, ADMIN_CACHE_USER"
+    code, out, err = run("verify-access", **own)
+    assert (code, out.splitlines(), err) == (0, [NO_ACCOUNTS, said], "")
+    code, out, _ = run("verify-access", "--json", **own)
+    assert (code, json.loads(out)["not seen"]) == (0, ["demo-cache"])
+    code, out, _ = run("verify-access", "--json", **own, **admin)
+    missing = [{"account": "demo-cache", "what": "exists", "via": ""}]
+    assert (code, json.loads(out)["missing"]) == (1, missing)
+
+    code, out, _ = run("grants", "--apply", **{**own, **admin, "CACHE_PASS": ""})
+    assert code == 1 and "NOT DONE   demo-cache: set CACHE_PASS" in out
+    assert run("grants", "--apply", **own, **admin)[:2] == (0, f"{NO_ACCOUNTS}\ncreated    demo-cache\n")
+    nothing = dict.fromkeys(("DB_TYPE", "DB_NAME"), "")
+    assert run("grants", "--cache", "--apply", **nothing, **own, **admin)[:2] == (0, "nothing to change\n")
+    code, out, _ = run("verify-access", **own, **admin)
+    equal = "The accounts hold what is declared, and nothing else."
+    assert (code, out.splitlines()) == (0, [NO_ACCOUNTS, equal])
+
+    code, _, err = run("grants", "--cache", "--apply", **own)
+    assert code == 1 and "ADMIN_CACHE_USER" in err
+    for wrong in ({"ADMIN_CACHE_PASS": "wrong"}, {"CACHE_PORT": "1"}, {"CACHE_PORT": "x"}):
+        code, _, err = run("verify-access", **{**own, **admin, **wrong})
+        assert code == 2 and err.startswith("demo: ")
+
+
+def test_what_a_server_would_forget_is_said(server: Redis) -> None:
+    """It cannot save its accounts: what is applied is gone with the next start."""
+    server.command("ACL", "SETUSER", "half", "on", ">secret", "+acl", "-acl|save")
+    server.command("ACL", "DELUSER", "api-cache")
+    settings = settings_of(server, API, ADMIN_CACHE_USER="half", ADMIN_CACHE_PASS="secret")
+    created, later = cache.apply(API, settings)
+    server.command("ACL", "DELUSER", "half")
+    assert created == "created    api-cache" and later.startswith("LATER      api-cache: the cache forgets")
 
 
 @pytest.mark.engines("sqlite")
@@ -187,7 +232,6 @@ def test_a_server_starts_with_the_acl_file_once_it_has_a_hash(service: Service) 
     with Redis(
         more_accounts=line.replace(cache.HASH_PLACEHOLDER, sha256(PASSWORD.encode()).hexdigest())
     ) as server:
-        found, notes = cache.verify(service, settings_of(server, service, admin=True))
-        assert not found and not notes
+        assert cache.verify(service, settings_of(server, service, admin=True)).lines() == []
     with pytest.raises(servers.Failed, match="hash must be exactly 64 characters"):
         Redis(more_accounts=line).start()

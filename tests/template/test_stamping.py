@@ -405,9 +405,42 @@ def test_a_shell_can_load_every_line_of_the_settings(stamp: Stamp, engine: str) 
     if engine == "sqlite":
         loaded["DB_NAME"] = str(service / loaded["DB_NAME"])
     needed = {name: loaded[name] for name in re.findall("^([A-Z_]+)=", text, re.M)}
-    migrates = {name: value for name, value in loaded.items() if name.startswith("MIGRATE_")}
     assert names == loaded.keys()
-    assert Settings.load(loaded) == Settings.load(needed | migrates)  # what is commented out is the default
+    assert Settings.load(loaded) == Settings.load(needed)  # what is commented out is the default
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "mariadb", "sqlite"])
+def test_each_container_has_its_own_account(stamp: Stamp, engine: str) -> None:
+    """The running service is given no account of migrations or of an administrator; no file knows a password."""
+    service = stamp({"service_name": "a-b", "database": engine, "cache": "redis"})
+    files = {path.name: path.read_text() for path in service.glob(".env*.example")}
+    accounts = {
+        name: set(re.findall(r"^((?:\w+_)?(?:DB|CACHE)_(?:USER|PASS))=", text.replace("# ", ""), re.M))
+        for name, text in files.items()
+    }
+    runtime, migrate = {"DB_USER", "DB_PASS"}, {"MIGRATE_DB_USER", "MIGRATE_DB_PASS"}
+    admin, cache = {"ADMIN_DB_USER", "ADMIN_DB_PASS"}, {"CACHE_USER", "CACHE_PASS"}
+    own = {".env.example": cache, ".env.admin.example": {f"ADMIN_{each}" for each in cache}}
+    if engine != "sqlite":
+        own[".env.example"] |= runtime
+        own[".env.admin.example"] |= admin
+        own[".env.migrate.example"] = migrate
+    assert accounts == own
+    assert not any(re.search("_PASS=.", text) for text in files.values())
+    script = f"set -a; {re.findall('set -a; (.*set .a)', files['.env.admin.example'])[0]}; env -0"
+    for name, text in files.items():
+        (service / name.removesuffix(".example")).write_text(
+            re.sub("PASS=$", "PASS=secret", text, flags=re.M)
+        )
+    (service / "var").mkdir()
+    command = ["env", "-i", "sh", "-c", script]
+    done = subprocess.run(command, cwd=service, capture_output=True, text=True, check=True)
+    found = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    settings = Settings.load(found | ({"DB_NAME": "x"} if engine == "sqlite" else {}))
+    assert settings.cache_user == "a-b-cache" and settings.admin_cache_pass.get_secret_value() == "secret"
+    assert engine == "sqlite" or settings.migrate_db_user == "a-b-migrate"
+    ignored = (service / ".gitignore").read_text().splitlines()
+    assert {".env", ".env.*", "!.env*.example*"} <= {*ignored}
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,13 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     grants.add_argument(
         "--apply",
         action="store_true",
-        help="run it as the administrator (ADMIN_DB_USER), and set the passwords",
+        help="run it as the administrator (ADMIN_DB_USER), and set the passwords; for the account in Redis or Valkey, too,"
+        " if ADMIN_CACHE_USER is set",
     )
     grants.add_argument(
-        "--cache", action="store_true", help="print the ACL rule of the account in Redis or Valkey instead"
+        "--cache",
+        action="store_true",
+        help="print the ACL rule of the account in Redis or Valkey instead; with --apply, run it alone",
     )
     _add_account_options(grants)
     grants.set_defaults(command=_grants)
@@ -224,27 +227,45 @@ def _revision(service: "Service", options: Any) -> int:
 
 
 def _grants(service: "Service", options: Any) -> int:
+    if options.apply:
+        return _apply_grants(service, options)
     if options.cache:
-        return _grants_cache(service)
-    backend = service.backend(_settings() if options.apply else _settings_without_accounts())
+        return _print_cache_rule(service)
+    backend = service.backend(_settings_without_accounts())
     if backend.accounts is None:
         print(NO_ACCOUNTS)
-    elif options.apply:
-        lines = accounts.apply(
-            service, backend, service.backend, nodes=options.nodes, require_ssl=options.require_ssl
-        )
-        print("\n".join(lines) or "nothing to change")
-        return 1 if any(line.startswith("NOT DONE") for line in lines) else 0
     else:
         print(accounts.script(service, backend, require_ssl=options.require_ssl), end="")
     return 0
 
 
-def _grants_cache(service: "Service") -> int:
+def _apply_grants(service: "Service", options: Any) -> int:
+    settings = _cache_settings() if options.cache else _settings()
+    backend = service.backend(settings)
+    has_cache = bool(settings.cache_host and settings.admin_cache_user)
+    if options.cache and not has_cache:
+        raise StartupError("Set CACHE_HOST, and ADMIN_CACHE_USER to the administrator of the cache.")
+    lines: list[str] = []
+    if backend.accounts is not None:
+        lines += accounts.apply(
+            service, backend, service.backend, nodes=options.nodes, require_ssl=options.require_ssl
+        )
+    elif not options.cache:
+        lines.append(NO_ACCOUNTS)
+    if has_cache:
+        lines += cache.apply(service, settings)
+    print("\n".join(lines) or "nothing to change")
+    return 1 if any(line.startswith("NOT DONE") for line in lines) else 0
+
+
+def _cache_settings() -> Settings:
     # the database does not matter, so its variables may be missing
     given = {name: value for name, value in os.environ.items() if "DB_" not in name}
-    settings = Settings.load({**given, "DB_TYPE": "sqlite", "DB_NAME": "-"})
-    text = cache.script(service, settings)
+    return Settings.load({**given, "DB_TYPE": "sqlite", "DB_NAME": "-"})
+
+
+def _print_cache_rule(service: "Service") -> int:
+    text = cache.script(service, _cache_settings())
     print(text, end="")
     if cache.HASH_PLACEHOLDER in text:
         print(
@@ -255,22 +276,26 @@ def _grants_cache(service: "Service") -> int:
 
 
 def _verify_access(service: "Service", options: Any) -> int:
-    backend = service.backend(_settings())
-    if backend.accounts is None:
-        print(NO_ACCOUNTS)
-        return 0
     try:
-        found = accounts.verify(
-            service, backend, service.backend, nodes=options.nodes, require_ssl=options.require_ssl
-        )
-    except StartupError as error:
+        backend = service.backend(_settings())
+    except SettingsError as error:
         print(f"{service.name}: {error}", file=sys.stderr)
         return 2
+    found, errors = accounts.verify_all(
+        service, backend, service.backend, nodes=options.nodes, require_ssl=options.require_ssl
+    )
     if options.json:
-        print(accounts.as_json(found))
+        print(accounts.as_json(found, errors))
     else:
-        print("\n".join(found.lines()) or "The accounts hold what is declared, and nothing else.")
-    return 1 if found else 0
+        if backend.accounts is None:
+            print(NO_ACCOUNTS)
+        if lines := found.lines():
+            print("\n".join(lines))
+        elif not errors and (backend.accounts or backend.settings.cache_host):
+            print("The accounts hold what is declared, and nothing else.")
+    for sentence in errors:
+        print(f"{service.name}: {sentence}", file=sys.stderr)
+    return 2 if errors else 1 if found else 0
 
 
 def _check(service: "Service", options: Any) -> int:

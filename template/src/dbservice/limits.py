@@ -12,6 +12,9 @@ class Limits:
 
     connect: float = 5.0
     """Timeout for opening a connection."""
+    password: float = 5.0
+    """Time for which a refused password is tried again if it is in the file of DB_PASS_FILE: a new one reaches the file and
+    the server one after the other. Requests that need a new connection wait meanwhile; then 503."""
     acquire: float = 5.0
     """Timeout of a read for acquiring a connection; then 503."""
     statement: float = 10.0

@@ -119,12 +119,16 @@ class Settings(BaseSettings):
     port: Port = 8000
     shutdown_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
 
-    _db_pass_file: str = PrivateAttr("")
+    _files: dict[str, str] = PrivateAttr(default_factory=dict)
+    """The files that variables with the suffix _FILE name."""
+    _password: str = PrivateAttr("DB_PASS")
+    """The variable of `db_pass`."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
         """The settings in `environ`, by default `os.environ`. Raises SettingsError."""
-        values, wrong = _read(os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        values, wrong = _read(environ)
         settings = None
         try:
             settings = cls.model_validate(values)
@@ -135,8 +139,8 @@ class Settings(BaseSettings):
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
         if wrong or settings is None:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
-        if not settings.is_file:
-            settings._db_pass_file = (os.environ if environ is None else environ).get("DB_PASS_FILE", "")
+        files = {name: environ.get(f"{name}_FILE", "") for name in SECRETS & values.keys()}
+        settings._files = {name: file for name, file in files.items() if file}
         return settings
 
     @classmethod
@@ -208,15 +212,34 @@ class Settings(BaseSettings):
         host = f"[{host}]" if ":" in host else host
         return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
 
+    @property
+    def password_may_change(self) -> bool:
+        """Whether the password of `db_user` is in a file, which may get a new one."""
+        return self._password in self._files
+
     def with_new_password(self) -> Self | None:
         """The settings with the password that the file of DB_PASS_FILE holds now; None if it is the same, or cannot be read."""
-        try:
-            password = _secret("DB_PASS", "", self._db_pass_file) if self._db_pass_file else ""
-        except ValueError:
-            return None
+        password = self._in_file(self._password)
         if password in ("", self.db_pass.get_secret_value()):
             return None
         return self.model_copy(update={"db_pass": SecretStr(password)})
+
+    def cache_password(self) -> str:
+        """The password of `cache_user`, as the file of CACHE_PASS_FILE holds it now, if there is one."""
+        return self._in_file("CACHE_PASS") or self.cache_pass.get_secret_value()
+
+    def _in_file(self, name: str) -> str:
+        """What the file of a secret holds now; empty if there is none, or it cannot be read."""
+        try:
+            return _secret(name, "", self._files.get(name, ""))
+        except ValueError:
+            return ""
+
+    def with_account(self, user: str, password: SecretStr, variable: str = "") -> Self:
+        """The settings with another account, whose password is that of a `variable`, or of none."""
+        other = self.model_copy(update={"db_user": user, "db_pass": password})
+        other._password = variable
+        return other
 
     def for_migration(self) -> Self:
         """The settings with the account in `migrate_db_user`. Raises SettingsError if it is not set, or not another account
@@ -232,7 +255,7 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"MIGRATE_DB_USER is {self.db_user!r}, as DB_USER: migrations need another account than the service"
             )
-        return self.model_copy(update={"db_user": self.migrate_db_user, "db_pass": self.migrate_db_pass})
+        return self.with_account(self.migrate_db_user, self.migrate_db_pass, "MIGRATE_DB_PASS")
 
     def for_administration(self) -> Self:
         """The settings with the account in `admin_db_user`. Raises SettingsError if it is not set."""
@@ -240,7 +263,7 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "ADMIN_DB_USER is not set: name the administrator's account, its password in ADMIN_DB_PASS"
             )
-        return self.model_copy(update={"db_user": self.admin_db_user, "db_pass": self.admin_db_pass})
+        return self.with_account(self.admin_db_user, self.admin_db_pass, "ADMIN_DB_PASS")
 
 
 VARIABLES = tuple(name.upper() for name in Settings.model_fields)

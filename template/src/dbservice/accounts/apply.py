@@ -78,7 +78,9 @@ def verify(
             if fact.account in seen and (fact.text == _EXISTS or fact.account not in absent):
                 missing.append(_on(name, fact))
         surplus += [_on(name, each) for each in differences.surplus]
-    return Differences(missing, surplus, [each for each in declared.accounts if each not in seen])
+    return Differences(
+        missing, surplus, {each: "ADMIN_DB_USER" for each in declared.accounts if each not in seen}
+    )
 
 
 def _on(node: str, fact: Fact) -> Fact:
@@ -136,8 +138,7 @@ class _Node:
     def accepts(self, account: str, password: str) -> bool:
         """Whether the server accepts the password already."""
         settings = self.backend.settings
-        secret = type(settings.db_pass)(password)
-        other = self.backend_of(settings.model_copy(update={"db_user": account, "db_pass": secret}))
+        other = self.backend_of(settings.with_account(account, type(settings.db_pass)(password)))
         try:
             other.connect().close()
         except Exception as error:

@@ -1,6 +1,7 @@
 """The account of a service in Redis or Valkey: as an ACL rule, and what a server really holds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -23,6 +24,10 @@ _NEVER = (
 _READ_ONLY = ("-@all", "+@read", "+@connection", *_NEVER)
 _READ_WRITE = ("-@all", "+@read", "+@write", "+@connection", "+@transaction", "+@pubsub", *_NEVER)
 _TIMEOUT = 5.0
+_EXISTS = "exists"
+_OPEN_TO_ALL = (
+    "The cache's account `default` needs no password: whoever reaches the server uses it as default."
+)
 
 
 @dataclass(frozen=True)
@@ -68,41 +73,73 @@ def acl_file(service: DeclaringService) -> str:
     return f"user {account.name} {account.rule()}\n"
 
 
-def verify(service: DeclaringService, settings: Settings) -> tuple[Differences, list[str]]:
-    """The differences between what is declared and what the server holds, and sentences about what could not be seen. Looks
-    as the administrator in ADMIN_CACHE_USER, since the account itself may not see its rights. Raises StartupError."""
+def verify(service: DeclaringService, settings: Settings) -> Differences:
+    """The differences between what is declared and what the server holds; none without CACHE_HOST. Looks as the administrator
+    in ADMIN_CACHE_USER, since the account itself may not see its rights. Raises StartupError."""
     account = declared_account(service)
     if not settings.cache_host:
-        return Differences([], []), []
+        return Differences([], [])
     if not settings.admin_cache_user:
-        return Differences([], []), [
-            f"The rights of {account.name} in the cache were not seen: set ADMIN_CACHE_USER and ADMIN_CACHE_PASS to an account"
-            " that may use ACL GETUSER and ACL CAT."
+        return Differences([], [], {account.name: "ADMIN_CACHE_USER"})
+    with _administrator(settings) as administrator:
+        return _differences(account, settings, administrator)
+
+
+def apply(service: DeclaringService, settings: Settings) -> list[str]:
+    """Make the server hold what is declared, with the password of CACHE_PASS, as the administrator in ADMIN_CACHE_USER; the
+    lines that say what was changed, and what cannot be. Raises StartupError."""
+    account = declared_account(service)
+    with _administrator(settings) as administrator:
+        found = _differences(account, settings, administrator)
+        if not found:
+            return []
+        if not (password := _hash(account, settings)):
+            return [f"NOT DONE   {account.name}: set CACHE_PASS to its password"]
+        administrator.execute_command("ACL", "SETUSER", account.name, *account.rule(password).split())
+        lines = [
+            *(f"granted    {each}" for each in found.missing),
+            *(f"revoked    {each}" for each in found.surplus),
         ]
+        if [each.text for each in found.missing] == [_EXISTS]:
+            lines = [f"created    {account.name}"]
+        try:
+            administrator.execute_command("ACL", "SAVE")
+        except load_driver().ERRORS as error:
+            lines.append(
+                f"LATER      {account.name}: the cache forgets it when it restarts ({error}): put the line that"
+                " `grants --cache` prints into its configuration"
+            )
+        return lines
+
+
+@contextmanager
+def _administrator(settings: Settings) -> Iterator[Any]:
+    """A client of the administrator. Raises StartupError, also for errors of the block."""
     driver = load_driver()
-    administrator = driver.administrator(settings, _TIMEOUT)
+    client = driver.administrator(settings, _TIMEOUT)
     try:
-        held = administrator.execute_command("ACL", "GETUSER", account.name)
-        if held is None:
-            return Differences([Fact(account.name, "exists", advice=_ADVICE)], []), []
-        names = _texts(administrator.execute_command("ACL", "CAT"))
-        categories = {each: set(_texts(administrator.execute_command("ACL", "CAT", each))) for each in names}
-        anybody = administrator.execute_command("ACL", "GETUSER", "default")
+        yield client
     except driver.ERRORS as error:
         target = f"{settings.cache_host}:{settings.cache_port}"
         raise StartupError(
             f"Cannot use the cache {target} as {settings.admin_cache_user}: {error}"
         ) from error
     finally:
-        administrator.close()
+        client.close()
+
+
+def _differences(account: CacheAccount, settings: Settings, administrator: Any) -> Differences:
+    held = administrator.execute_command("ACL", "GETUSER", account.name)
+    if held is None:
+        return Differences([Fact(account.name, _EXISTS, advice=_ADVICE)], [])
+    names = _texts(administrator.execute_command("ACL", "CAT"))
+    categories = {each: set(_texts(administrator.execute_command("ACL", "CAT", each))) for each in names}
+    anybody = administrator.execute_command("ACL", "GETUSER", "default")
     wanted = declared_facts(account, categories, _hash(account, settings))
-    found = held_facts(account.name, _properties(held), categories, _hash(account, settings))
-    notes = []
+    found = compare(wanted, held_facts(account.name, _properties(held), categories, _hash(account, settings)))
     if anybody and {"on", "nopass"} <= set(_texts(_properties(anybody)["flags"])):
-        notes.append(
-            "The cache's account `default` needs no password: whoever reaches the server uses it as default."
-        )
-    return compare(wanted, found), notes
+        return found._replace(notes=[_OPEN_TO_ALL])
+    return found
 
 
 def declared_facts(

@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 from ..backends.interface import Backend
 from ..errors import StartupError
-from .apply import accounts_of, apply, verify
+from . import cache
+from .apply import BackendOf, accounts_of, apply, verify
 from .declared import Declared, DeclaringService
 from .facts import Differences, Fact
 
@@ -24,6 +25,7 @@ __all__ = [
     "lacks_after_migration",
     "script",
     "verify",
+    "verify_all",
 ]
 
 logger = logging.getLogger(__name__)
@@ -105,8 +107,25 @@ def after_migration(service: DeclaringService, backend: Backend, connection: Any
         cursor.execute(statement)
 
 
-def as_json(differences: Differences) -> str:
-    """The differences for programs."""
+def verify_all(
+    service: DeclaringService, backend: Backend, backend_of: BackendOf, **options: Any
+) -> tuple[Differences, list[str]]:
+    """The differences that `verify` finds, with its `options`, and those of the account in the cache; and why one of the two
+    servers could not be asked."""
+    found, errors = Differences([], []), []
+    verifications: list[Callable[[], Differences]] = [lambda: cache.verify(service, backend.settings)]
+    if backend.accounts is not None:
+        verifications.insert(0, lambda: verify(service, backend, backend_of, **options))
+    for verification in verifications:
+        try:
+            found = found.with_those(verification())
+        except StartupError as error:
+            errors.append(str(error))
+    return found, errors
+
+
+def as_json(differences: Differences, errors: Sequence[str] = ()) -> str:
+    """The differences for programs, and why something could not be compared."""
 
     def rows(facts: list[Fact]) -> list[dict[str, str]]:
         return [{"account": each.account, "what": each.text, "via": each.via} for each in facts]
@@ -114,6 +133,8 @@ def as_json(differences: Differences) -> str:
     found = {
         "missing": rows(differences.missing),
         "undeclared": rows(differences.surplus),
-        "not seen": differences.unseen,
+        "not seen": [*differences.unseen],
+        "notes": [*differences.notes],
+        "errors": [*errors],
     }
     return json.dumps(found, indent=2)

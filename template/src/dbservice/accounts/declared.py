@@ -84,9 +84,18 @@ class Declared:
 
 
 def row_view(table: str, package: str) -> str:
-    """The view of `table` through which the service `package` sees only its rows, on MySQL and MariaDB; 64 characters at
-    most. A table without `rows` is used itself."""
-    name = f"{table}_of_{package}"
+    """The view of `table` in which the service `package` reads, changes and deletes its rows, on MySQL and MariaDB; 64
+    characters at most. A table without `rows` is used itself."""
+    return _view_name(f"{table}_of_{package}")
+
+
+def insert_view(table: str, package: str) -> str:
+    """The view into which it inserts them. ON DUPLICATE KEY UPDATE and REPLACE reach the row that has the key already, which
+    no view hides from them; they need UPDATE or DELETE on the view with INSERT, so that one has neither."""
+    return _view_name(f"{table}_inserts_of_{package}")
+
+
+def _view_name(name: str) -> str:
     if len(name) <= _LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -1,7 +1,8 @@
 """What is declared and what a server holds, in one form, so that the two can be compared as sets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -30,16 +31,32 @@ class Differences(NamedTuple):
     """Declared and not held."""
     surplus: list[Fact]
     """Held and not declared."""
-    unseen: Sequence[str] = ()
-    """The accounts that the server tells this connection nothing about."""
+    unseen: Mapping[str, str] = MappingProxyType({})
+    """The accounts that the server tells this connection nothing about, and the variable that names an account which sees
+    them."""
+    notes: Sequence[str] = ()
+    """Sentences about what is no difference, and lets others do what only the account should."""
 
     def lines(self) -> list[str]:
         """One line for each difference, and for each account of which nothing is known."""
         return [
             *(f"missing    {each}" for each in self.missing),
             *(f"undeclared {each}" for each in self.surplus),
-            *(f"not seen   {each}: only an administrator sees it, ADMIN_DB_USER" for each in self.unseen),
+            *(
+                f"not seen   {each}: only an administrator sees it, {who}"
+                for each, who in self.unseen.items()
+            ),
+            *(f"note       {each}" for each in self.notes),
         ]
+
+    def with_those(self, other: "Differences") -> "Differences":
+        """These, and those of another server."""
+        return Differences(
+            self.missing + other.missing,
+            self.surplus + other.surplus,
+            {**self.unseen, **other.unseen},
+            [*self.notes, *other.notes],
+        )
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.surplus)

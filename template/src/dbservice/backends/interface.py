@@ -16,6 +16,7 @@ from ..accounts.facts import Fact
 from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType, type_of
+from .refusals import Refusals
 from .statements import Lexer
 
 Convert = Callable[[Any], Any]
@@ -148,8 +149,8 @@ class Migrations(ABC):
         connection.rollback()
 
     def create_row_view(self, table: sa.Table) -> list[str]:
-        """Statements that create `Backend.row_view` of a shared table, for a database of one account; none where the engine
-        has no such views."""
+        """Statements that create `Backend.row_view` and `insert_view` of a shared table, for a database of one account; none
+        where the engine has no such views."""
         return []
 
     @abstractmethod
@@ -291,31 +292,29 @@ class Backend(ABC):
         self.compiled_for = f"{self.name} {application}"
         """What a compiled query depends on besides its statement."""
         self.limits = limits or Limits()
+        self.refuses_password = False
+        """Whether the server refused the last password for longer than `Limits.password`."""
 
     # --- writes, migrations and startup: the synchronous driver
 
-    def connect(self, *, statement_timeout: float | None = None, autocommit: bool = True) -> Any:
+    def connect(
+        self, *, statement_timeout: float | None = None, autocommit: bool = True, patient: bool = False
+    ) -> Any:
         """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds.
-        When the password is refused, the file of DB_PASS_FILE is read again: it may hold a new one."""
-        try:
-            return self.open_connection(statement_timeout, autocommit)
-        except Exception as error:
-            if not self.takes_new_password(error):
-                raise
-            return self.open_connection(statement_timeout, autocommit)
+        When the password is refused, the file of DB_PASS_FILE is read again: it may hold a new one. A `patient` caller waits
+        until it does (`Limits.password`)."""
+        refusals = Refusals(self, patient=patient)
+        while True:
+            try:
+                return refusals.end(self.open_connection(statement_timeout, autocommit))
+            except Exception as error:
+                if (pause := refusals.pause_after(error)) is None:
+                    raise
+                time.sleep(pause)
 
     @abstractmethod
     def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
         """What `connect` returns, with the password of the settings."""
-
-    def takes_new_password(self, error: Exception) -> bool:
-        """Whether `error`, of a refused connection, is worth another attempt: the file of DB_PASS_FILE holds a new password,
-        which the settings have now."""
-        new = self.settings.with_new_password()
-        if new is None or self.classify_error(self.connect_error(error)) is not ErrorKind.DENIED:
-            return False
-        self.settings = new
-        return True
 
     def connect_error(self, error: Exception) -> Exception:
         """The exception of `connect`, with the server's error code if the driver omits it. May connect again, and blocks."""
@@ -393,8 +392,12 @@ class Backend(ABC):
         return ""
 
     def row_view(self, table: str) -> str:
-        """The view through which the service sees only its rows of the table of another service; empty on an engine where
-        it uses the table itself."""
+        """The view in which the service reads, changes and deletes its rows of the table of another service; empty on an
+        engine where it uses the table itself."""
+        return ""
+
+    def insert_view(self, table: str) -> str:
+        """The view into which it inserts them, on an engine with a `row_view`."""
         return ""
 
     # --- errors

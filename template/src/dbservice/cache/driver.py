@@ -21,7 +21,9 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 def clients(settings: Settings) -> tuple[Any, Any]:
     """The client for commands, and that for subscriptions, each of which holds a connection. They have no time limits:
     whoever uses them cancels what takes too long."""
-    options = _options(settings, settings.cache_user, settings.cache_pass.get_secret_value())
+    options = _options(settings, "", "")
+    if settings.cache_user or settings.cache_password():
+        options["credential_provider"] = _Account(settings)
     # a second try would count twice, and redis-py's own limit on sending loses a cancellation on Python 3.11 (wait_for)
     options |= {"retry": AsyncRetry(NoBackoff(), 0), "socket_timeout": None, "socket_connect_timeout": None}
     options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
@@ -49,6 +51,17 @@ def administrator(settings: Settings, timeout: float) -> Any:
 def is_refusal(error: BaseException) -> bool:
     """Whether the server did answer, and refused a command."""
     return isinstance(error, redis.ResponseError)
+
+
+class _Account(redis.CredentialProvider):
+    """The account of the service. It is asked for each new connection: the file of CACHE_PASS_FILE may hold a new password."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        user, password = self._settings.cache_user, self._settings.cache_password()
+        return (user, password) if user else (password,)
 
 
 def _options(settings: Settings, user: str, password: str) -> dict[str, Any]:

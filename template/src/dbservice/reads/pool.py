@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from databases import Database
 
 from ..backends.interface import Backend, ErrorKind
+from ..backends.refusals import Refusals
 from ..errors import BadValue, NotFound, Unavailable
 from ..redaction import describe, remember_statement
 from ..schema import Page, Row
+from ..settings import Settings
 from .pages import PageReader
 from .portability import check_row_count
 from .query import Query
@@ -49,6 +51,7 @@ class ReadPool:
     ) -> None:
         self.backend, self._tables = backend, tables
         self.size = size or backend.readers
+        self._settings = backend.settings
         self._database = Database(backend.read_url(), **backend.read_options())
         self._replacing = asyncio.Lock()
         self._replaced: list[Database] = []  # those with an old password, whose connections still work
@@ -228,27 +231,35 @@ class ReadPool:
     async def _open(self, slot: _Slot) -> None:
         # `databases` keeps one connection per task: a new task gives the slot its own connection
         async def enter() -> None:
+            slot.connection = await self._connect()
+            slot.raw = slot.connection.raw_connection
             async with asyncio.timeout(self.backend.limits.connect):
-                slot.connection = await self._connect(self._database)
-                slot.raw = slot.connection.raw_connection
                 await self.backend.init_connection(slot.raw)
 
         slot.opening = asyncio.ensure_future(enter())
         await asyncio.shield(slot.opening)  # a cancellation must not leave a half-open connection
 
-    async def _connect(self, database: Database) -> Any:
-        try:
-            return await database.connection().__aenter__()
-        except Exception as error:
-            async with self._replacing:
-                if self._database is database:
-                    if not self.backend.takes_new_password(error):
-                        raise
-                    new = Database(self.backend.read_url(), **self.backend.read_options())
-                    await new.connect()
-                    self._replaced.append(database)
-                    self._database = new
-            return await self._database.connection().__aenter__()
+    async def _connect(self) -> Any:
+        refusals = Refusals(self.backend, patient=True)
+        while True:
+            try:
+                async with asyncio.timeout(self.backend.limits.connect):
+                    database = await self._database_of(self.backend.settings)
+                    return refusals.end(await database.connection().__aenter__())
+            except Exception as error:
+                if (pause := refusals.pause_after(error)) is None:
+                    raise
+            await asyncio.sleep(pause)
+
+    async def _database_of(self, settings: Settings) -> Database:
+        """The `databases` object with the password of these settings."""
+        async with self._replacing:
+            if settings is not self._settings:
+                new = Database(self.backend.read_url(), **self.backend.read_options())
+                await new.connect()
+                self._replaced.append(self._database)
+                self._database, self._settings = new, settings
+            return self._database
 
     async def _renew(self, slot: _Slot) -> None:
         try:

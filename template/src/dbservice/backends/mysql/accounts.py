@@ -52,10 +52,10 @@ class MySQLAccounts(Accounts):
         return []  # grants are made before their tables, and stay when these are dropped
 
     def _of_shared(self, declared: Declared, access: TableAccess) -> list[Fact]:
-        table, view = of_shared(declared, access)
+        table, views = of_shared(declared, access)
         facts = table.facts(exists=True)
-        if view:
-            facts += [view_fact(declared, access), *view.facts(exists=True)]
+        for view in views:
+            facts += [view_fact(declared, view.table, access), *view.facts(exists=True)]
         return facts
 
     def _view_account(self, declared: Declared) -> Fact:

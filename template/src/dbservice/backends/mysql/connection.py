@@ -10,7 +10,7 @@ import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CLIENT, ER
 
-from ...accounts.declared import row_view
+from ...accounts.declared import insert_view, row_view
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
 from ..statements import Lexer
@@ -109,6 +109,9 @@ class MySQL(Backend):
     def row_view(self, table: str) -> str:
         return row_view(table, self.application.replace("-", "_"))
 
+    def insert_view(self, table: str) -> str:
+        return insert_view(table, self.application.replace("-", "_"))
+
     async def init_connection(self, raw: Any) -> None:
         if self.settings.db_ssl_mode != "disable":
             _must_be_encrypted(
@@ -130,6 +133,7 @@ class MySQL(Backend):
         try:
             if raw._close_reason:  # cancelled in the middle of a statement, with which the server would go on
                 session = raw.thread_id()
+                raw._password = _password(self.settings.db_pass.get_secret_value())
                 await raw.ping()  # connects anew, as before
                 await self.fetch(raw, f"KILL {session}", (), self.limits.connect)
                 gone = f"SELECT 1 FROM information_schema.processlist WHERE id = {session}"

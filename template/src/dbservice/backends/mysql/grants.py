@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...accounts.declared import VERBS, Declared, TableAccess, row_view
+from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
 from .names import account_name, name
-from .row_views import view_account
+from .row_views import view_account, views_of
 
 _MIGRATION_VERBS = (*VERBS, "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES")
 """On the tables of the service, by name: they may be missing, and are dropped and made again."""
@@ -76,12 +76,13 @@ def of_references(declared: Declared) -> list[Grant]:
     return [Grant(declared.migrate, "table", table, ("REFERENCES",)) for table in declared.references]
 
 
-def of_shared(declared: Declared, access: TableAccess) -> tuple[Grant, Grant | None]:
-    """On the table of another service, and on the view of its rows where there is one."""
+def of_shared(declared: Declared, access: TableAccess) -> tuple[Grant, list[Grant]]:
+    """On the table of another service, and on the views of its rows where there are some."""
     if not access.rows:
-        return Grant(declared.runtime, "table", access.table, access.verbs, access.columns), None
-    view = row_view(access.table, declared.package)
+        return Grant(declared.runtime, "table", access.table, access.verbs, access.columns), []
+    views = views_of(access.table, declared.package, inserts="INSERT" in access.verbs)
+    verbs = (tuple(each for each in access.verbs if each != "INSERT"), ("INSERT",))
     return (
         Grant(view_account(declared), "table", access.table, access.verbs, access.columns),
-        Grant(declared.runtime, "view", view, access.verbs),
+        [Grant(declared.runtime, "view", *each) for each in zip(views, verbs[: len(views)], strict=True)],
     )

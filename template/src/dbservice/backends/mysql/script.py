@@ -79,11 +79,11 @@ def _created(account: str) -> list[str]:
 
 
 def _shared_table(declared: Declared, access: TableAccess) -> list[str]:
-    """The grants, and the view of the rows where there is one, if the table exists and has the columns."""
-    table, view = of_shared(declared, access)
+    """The grants, and the views of the rows where there are some, if the table exists and has the columns."""
+    table, views = of_shared(declared, access)
     statements = [*table.statements(exists=True)]
-    if view:
-        statements += [*view_fact(declared, access).statements, *view.statements(exists=True)]
+    for view in views:
+        statements += [*view_fact(declared, view.table, access).statements, *view.statements(exists=True)]
     columns = ", ".join(map(quoted, access.columns))
     missing = f"table {access.table} does not exist yet or lacks a column: run this again when it does"
     return [

@@ -64,7 +64,7 @@ def held_policies(cursor: Any, declared: Declared) -> list[Fact]:
             and command == "*"
             and roles == [declared.runtime]
             and same
-            and normalized(using) == normalized(condition_of(access))
+            and normalized(str(using)) == normalized(condition_of(access))
         ):
             right.add(table)
             continue
