@@ -236,6 +236,16 @@ class Accounts(ABC):
         """Statements that create what must exist before anything can be granted."""
         return []
 
+    def not_settable(self, cursor: Any, declared: Declared) -> str:
+        """A sentence about what the accounts lack that only a more powerful administrator can give them; empty if nothing. The
+        service works without it, and it is no difference."""
+        return ""
+
+    @contextmanager
+    def administering(self, cursor: Any, declared: Declared) -> Iterator[None]:
+        """In the block, the administrator may grant what belongs to the accounts of services, as far as it may administer these."""
+        yield
+
     @contextmanager
     def only_here(self, cursor: Any) -> Iterator[None]:
         """In the block, what the cursor runs changes the node that it is connected to, and no other of its cluster."""
@@ -320,11 +330,6 @@ class Backend(ABC):
 
     def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:  # noqa: B027
         """Send the texts of `secret`, ahead of the statement that has their SQL."""
-
-    def secret_settings(self, account: str) -> list[str]:
-        """The SQL with which an administrator keeps values, and so secrets, of `account` out of the server's log; none where
-        the server has no such setting (decision 18)."""
-        return []
 
     lexer: ClassVar[Lexer]
     """What the engine reads as code in a statement."""

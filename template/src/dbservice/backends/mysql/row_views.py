@@ -37,7 +37,7 @@ def view_fact(declared: Declared, view: str, access: TableAccess) -> Fact:
     condition = " AND ".join(f"{name(column)} = {literal}" for column, literal in access.rows.items())
     statement = (
         f"CREATE OR REPLACE DEFINER = {account_name(view_account(declared))} SQL SECURITY DEFINER VIEW"
-        f" {qualified(declared, view)} AS SELECT {columns} FROM {qualified(declared, access.table)}"
+        f" {name(view)} AS SELECT {columns} FROM {name(access.table)}"
         f" WHERE {condition} WITH CASCADED CHECK OPTION"
     )
     shown = f"view {view} of {', '.join(access.columns)} of the rows of {access.table} where {condition.replace('`', '')}"
@@ -66,7 +66,7 @@ def held_views(cursor: Any, declared: Declared) -> Iterator[Fact]:
             continue
         text = f"view {view}, SQL SECURITY {security} of {held_definer}, CHECK OPTION {check}: {definition}"
         # the statement of the declared one replaces it
-        drop = () if view in wanted else (f"DROP VIEW {qualified(declared, view)}",)
+        drop = () if view in wanted else (f"DROP VIEW {name(view)}",)
         yield Fact(view_account(declared), text, statements=drop)
 
 
