@@ -57,6 +57,12 @@ def migrated(settings: Settings) -> Settings:
 
 
 @pytest.fixture(scope="session")
+def owner_settings(database: servers.Database) -> Settings:
+    """The settings of the account that owns `database`, for tables that the sample service does not declare."""
+    return Settings.load({**database.environ(), "DB_POOL_SIZE": "5", "DB_MAX_RETRIES": "0"})
+
+
+@pytest.fixture(scope="session")
 def cache_server() -> Iterator[Redis]:
     """A Redis. A test that stops it must start it again."""
     try:

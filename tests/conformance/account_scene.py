@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from dbservice import Service
 from dbservice import types as t
 from dbservice.accounts import commands
-from dbservice.accounts.declared import row_view
+from dbservice.accounts.declared import insert_view, row_view
 from dbservice.accounts.facts import Differences
 from dbservice.backends import Backend
 from dbservice.schema import Column, SharedTable, Table
@@ -150,6 +150,11 @@ class Scene:
         """What `trigger` reads and writes instead of platform_integrations."""
         name = "platform_integrations"
         return name if self.engine == "postgresql" else row_view(name, TRIGGER.package)
+
+    def inserts_of_trigger(self) -> str:
+        """What it inserts into."""
+        name = "platform_integrations"
+        return name if self.engine == "postgresql" else insert_view(name, TRIGGER.package)
 
     def as_admin(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of the last of some statements, which the administrator runs in the database."""

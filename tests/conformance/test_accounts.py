@@ -16,6 +16,7 @@ from dbservice import types as t
 from dbservice.accounts import commands
 from dbservice.errors import StartupError
 from dbservice.schema import Column, ForeignKey, SharedTable, Table
+from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 
 from .account_scene import (
@@ -79,6 +80,101 @@ def test_a_script_makes_the_same_accounts(scene: Scene) -> None:
         assert not [each for each in scene.passwords.values() if each in scene.script(service)]
 
 
+def test_a_script_is_the_same_wherever_it_is_printed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names no database, and no limit depends on the machine: DB_POOL_SIZE counts as 10 where it is not set."""
+
+    def printed(**more: str) -> str:
+        given = {"DB_TYPE": scene.database.type, "DB_NAME": "-", "DB_USER": "-", "DB_PASS": "-", **more}
+        return commands.script(TRIGGER, TRIGGER.backend(Settings.load(given)))
+
+    script = printed()
+    for cores in (2, 200):
+        monkeypatch.setattr("dbservice.settings.available_cpus", lambda cores=cores: cores)
+        assert printed(DB_NAME=scene.database.name) == script == printed(DB_POOL_SIZE="10")
+    assert printed(DB_POOL_SIZE="5") == scene.script(TRIGGER) != script
+    assert "DB_POOL_SIZE=5 and REPLICAS=1" in scene.script(TRIGGER)
+
+
+MANAGER = {"ADMIN_DB_USER": "manager", "ADMIN_DB_PASS": "manager"}
+
+
+@pytest.fixture
+def managed(scene: Scene) -> Iterator[Scene]:
+    """A database that `manager` owns, who may create roles and is no superuser, as on a managed server."""
+    if scene.engine != "postgresql":
+        pytest.skip("its administrators may do everything")
+    scene.as_admin("CREATE ROLE manager LOGIN CREATEROLE PASSWORD 'manager'")
+    scene.as_admin(f"ALTER DATABASE {scene.database.name} OWNER TO manager")
+    yield scene
+    scene.close()
+    scene.server.query("DROP ROLE manager")
+
+
+def test_an_administrator_need_not_be_a_superuser(managed: Scene) -> None:
+    scene = managed
+
+    def apply(service: Service) -> list[str]:
+        return commands.apply(service, scene.backend(service, **MANAGER), service.backend)
+
+    def differences(service: Service) -> list[str]:
+        return commands.verify(service, scene.backend(service, **MANAGER), service.backend).lines()
+
+    def skipped(service: Service) -> str:
+        accounts = ", ".join(commands.declared(service, scene.backend(service)).accounts)
+        names = "log_min_error_statement, log_error_verbosity, log_parameter_max_length"
+        return f"SKIPPED    {accounts}: SET {names}: only a superuser may, or who has SET on these parameters"
+
+    for service in SERVICES:
+        lines = apply(service)
+        assert skipped(service) in lines and not [each for each in lines if "NOT DONE" in each], lines
+    scene.create_tables()
+    for service in SERVICES:
+        apply(service)
+        assert differences(service) == [] and apply(service) == [skipped(service)]
+    commands.check_runtime(TRIGGER, scene.backend(TRIGGER))
+    for changed in (
+        'GRANT DELETE ON users TO "trigger-rw"',
+        'GRANT TRUNCATE ON jobs TO "trigger-rw"',
+        "ALTER TABLE platform_integrations DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE jobs OWNER TO manager",
+    ):
+        scene.as_admin(changed)
+        with closing(scene.login("manager", "manager")) as connection, connection.cursor() as cursor:
+            for _ in range(2):
+                cursor.execute(scene.script(TRIGGER))
+            assert any("log_min_error_statement is not set" in each for each in connection.notices)
+        assert differences(TRIGGER) == [] != [scene.as_admin(changed)]
+        apply(TRIGGER)
+        assert differences(TRIGGER) == []
+    # who may set everything finds what is missing, and nothing is left of the manager's memberships
+    assert {each.text.partition(" =")[0] for each in scene.verify(TRIGGER).missing} == {
+        "SET log_min_error_statement",
+        "SET log_error_verbosity",
+        "SET log_parameter_max_length",
+    }
+    assert not scene.verify(TRIGGER).surplus
+    assert scene.as_admin("SELECT pg_has_role('manager', 'trigger-migrate', 'USAGE')") == [(False,)]
+    scene.apply(TRIGGER)
+    assert apply(TRIGGER) == differences(TRIGGER) == []
+
+
+def test_a_script_needs_a_database(scene: Scene) -> None:
+    if scene.engine == "postgresql":
+        pytest.skip("its connections always have one")
+    script = f"USE mysql; CREATE DATABASE gone; USE gone; DROP DATABASE gone; {scene.script(TRIGGER)}"
+    with pytest.raises(DriverErrors, match="no database is selected: USE one, or name it after mysql"):
+        scene.as_admin(script)
+    assert "created    trigger-rw" in scene.apply(TRIGGER)  # before it has done anything
+
+
+def test_what_migrate_creates_is_for_nobody_else(scene: Scene) -> None:
+    if scene.engine != "postgresql":
+        pytest.skip("it has no default privileges")
+    scene.ready()
+    scene.as_account("trigger-migrate", "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert scene.denied("connector-rw", "SELECT one()") and scene.denied("trigger-rw", "SELECT one()")
+
+
 def test_a_script_revokes_what_is_not_declared(scene: Scene) -> None:
     scene.ready()
     scene.as_admin(f"GRANT DELETE ON users TO {scene.sql_account('trigger-rw')}")
@@ -120,12 +216,12 @@ def test_rows(scene: Scene, last: object) -> None:
     scene.ready()
     for service in sorted(SERVICES, key=lambda each: each is last):
         scene.as_admin(scene.script(service))
-    rows = scene.rows_of_trigger()
+    rows, inserts = scene.rows_of_trigger(), scene.inserts_of_trigger()
     for platform in ("discord", "twitch", "slack"):
         scene.as_account("connector-rw", INSERT.format("platform_integrations", platform))
     assert scene.as_account("trigger-rw", f"SELECT platform FROM {rows}") == [("twitch",)]
-    scene.as_account("trigger-rw", INSERT.format(rows, "twitch"))
-    assert scene.denied("trigger-rw", INSERT.format(rows, "discord"))
+    scene.as_account("trigger-rw", INSERT.format(inserts, "twitch"))
+    assert scene.denied("trigger-rw", INSERT.format(inserts, "discord"))
     assert scene.denied("trigger-rw", f"UPDATE {rows} SET platform = 'discord'")
     scene.as_account(
         "trigger-rw", f"UPDATE {rows} SET platform = 'twitch', token = 'y' WHERE platform = 'discord'"
@@ -320,13 +416,12 @@ def test_a_revision_may_make_a_table_that_a_later_one_drops(scene: Scene, tmp_pa
 def test_rows_may_have_values_of_every_type(scene: Scene) -> None:
     """What the server makes of the condition is recognized: there is nothing to change the second time."""
     types: dict[str, tuple[t.ColumnType, object]] = {
-        "text": (t.String(40), 'it\'s \\ a "ü" (x) `y` -1 % \n'),
+        "text": (t.String(40), 'it\'s \\ a "ü" (x) `y` -1 % $$ \n'),
         "choice": (t.Enum("a", "b"), "a"),
         "yes": (t.Boolean(), True),
         "small": (t.Integer(), -5),
         "big": (t.BigInteger(), 9_000_000_000),
         "price": (t.Numeric(12, 2), "-12.50"),
-        "ratio": (t.Float(), -1.5e-300),
         "day": (t.Date(), "2020-01-02"),
         "noon": (t.Time(), "12:00:00"),
         "moment": (t.Timestamp(), "2020-01-02T03:04:05.000006Z"),
@@ -355,7 +450,7 @@ def test_rows_may_have_values_of_every_type(scene: Scene) -> None:
     for _ in range(2):
         lines = scene.apply(service)
         assert not [line for line in lines if "NOT DONE" in line], lines
-    assert lines == []
+    assert lines == [], "\n".join(lines)
     assert not scene.verify(service), scene.verify(service).lines()
     script = scene.script(service)
     scene.as_admin(script)

@@ -10,8 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from dbservice import types as t
+from dbservice.backends import backend_for
 from dbservice.schema import Column, Table
 from dbservice.service import Running
+from dbservice.settings import Settings
 
 from ..assertions import identical
 from ..sample_service import users
@@ -47,21 +49,21 @@ DEFAULTS: dict[str, tuple[t.ColumnType, Any]] = {
 
 
 @pytest.fixture
-def defaults(running: Running) -> Iterator[sa.Table]:
+def defaults(owner_settings: Settings) -> Iterator[sa.Table]:
     class Defaults(Table, name="defaults", metadata=sa.MetaData()):
         number_ = Column(t.Integer())
         vars().update({name: Column(kind, default=default) for name, (kind, default) in DEFAULTS.items()})
 
     table = Defaults.__table__
-    engine = running.backend.migrations.engine()
+    engine = backend_for(owner_settings).migrations.engine()
     table.metadata.create_all(engine)
     yield table
     table.metadata.drop_all(engine)
     engine.dispose()
 
 
-async def test_a_default_is_the_same_in_the_server(running: Running, defaults: sa.Table) -> None:
-    engine = running.backend
+def test_a_default_is_the_same_in_the_server(owner_settings: Settings, defaults: sa.Table) -> None:
+    engine = backend_for(owner_settings)
     quote = engine.dialect().identifier_preparer.quote
     with closing(engine.connect()) as connection:
         cursor = connection.cursor()

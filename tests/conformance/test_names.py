@@ -30,7 +30,7 @@ _SQLITE = """abort action add after all alter always analyze and as asc attach a
 
 
 async def test_every_reserved_word_of_an_engine_works_as_a_column(
-    database: servers.Database, settings: Settings, tmp_path: Path
+    database: servers.Database, owner_settings: Settings, tmp_path: Path
 ) -> None:
     words = kept_words(database)
     assert len(words) > 100
@@ -52,10 +52,10 @@ async def test_every_reserved_word_of_an_engine_works_as_a_column(
             db[table].update_row(row_id, {word: number + 1 for word, number in numbers.items()}) is not None
         )
 
-    owner = backend_for(settings).migrations.engine()
+    owner = backend_for(owner_settings).migrations.engine()
     metadata.create_all(owner)
     try:
-        async with Service("names", metadata, root=tmp_path).running(settings) as running:
+        async with Service("names", metadata, root=tmp_path).running(owner_settings) as running:
             added = await running.writes.run(lambda db: db[table].insert_row(numbers))
             await running.writes.run(change, added["id"])
             row = await running.reads.one(one, first=1)

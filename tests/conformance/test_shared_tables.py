@@ -389,6 +389,7 @@ async def test_a_service_that_only_reads_has_no_connection_for_writes(
     async with service.running(settings.model_copy(update={"db_single_account": True})) as running:
         assert (running.writes.size, running.reads.size) == (0, settings.db_pool_size)
         assert len(await running.reads.all(EVENTS)) == 1
+        assert await running.not_ready() == ""
         with pytest.raises(TypeError, match="a service that only reads has no units of work"):
             await running.writes.run(lambda db: db[SharedEvents].get_row(1))
 

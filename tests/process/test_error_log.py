@@ -32,8 +32,7 @@ async def test_a_failure_of_the_service_is_logged_without_values(server: Server,
                 connection.cursor().execute(statement)
             body = {"email": "hush@example.com", "password": "hush-hush"}
             answers = [await client.post("/v1/users", json=body)]
-            connection.cursor().execute("DROP TABLE items")
-            connection.cursor().execute("DROP TABLE users")
+            connection.cursor().execute("ALTER TABLE users DROP COLUMN updated_at")
             connection.close()
             answers += [await client.post("/v1/users", json=body), await client.get("/v1/users")]
             assert [answer.status_code for answer in answers] == [500, 500, 500]

@@ -110,7 +110,7 @@ class _Server:
         try:
             rows = await self._pool.fetch_raw(migrations.version_statement(self._service))
         except Exception as error:
-            if self._backend.classify_error(error) is not ErrorKind.NO_TABLE:
+            if self._backend.classify_error(error.__cause__ or error) is not ErrorKind.NO_TABLE:
                 raise
             rows = []
             if self._backend.schema_statement:

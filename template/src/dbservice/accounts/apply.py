@@ -46,6 +46,8 @@ def apply(
         for account, password in _passwords(backend.settings, declared).items():
             mending.set_password(account, password)
         tables = accounts.existing_tables(connected[0].cursor, declared)
+        if skipped := accounts.not_settable(connected[0].cursor, declared):
+            mending.lines.append(f"SKIPPED    {skipped}")
     # those of the service itself need no second visit
     later = [each.table for each in declared.shared if each.table not in tables]
     return mending.lines + [
@@ -157,6 +159,13 @@ class _Mending:
         """Grant what is missing and revoke what is undeclared; whether anything was changed."""
         before = len(self.lines)
         self._found = found = [each.differences(self._accounts, self._declared) for each in self._nodes]
+        with ExitStack() as stack:
+            for node in self._nodes:
+                stack.enter_context(self._accounts.administering(node.cursor, self._declared))
+            self._change(found)
+        return len(self.lines) > before
+
+    def _change(self, found: Sequence[Differences]) -> None:
         for verb, facts in (
             ("granted", [each.missing for each in found]),
             ("revoked", [each.surplus for each in found]),
@@ -168,7 +177,6 @@ class _Mending:
                 # surplus without a statement is a value that what is missing has replaced
                 if fact.statements and (error := self._run(line, fact.statements, where)):
                     self._errors[fact] = error
-        return len(self.lines) > before
 
     def report_rest(self) -> None:
         """Add a line for what could not be mended. (That a statement failed may not matter: another one took the same.)"""

@@ -1,6 +1,7 @@
 """The commands `grants` and `verify-access`."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -26,6 +27,8 @@ __all__ = [
     "verify",
     "verify_all",
 ]
+
+logger = logging.getLogger(__name__)
 
 
 def script(service: DeclaringService, backend: Backend, *, require_ssl: bool = False) -> str:
@@ -55,6 +58,12 @@ def check_runtime(service: DeclaringService, backend: Backend) -> None:
             )
         if lacks := accounts.lacks(cursor, declared, settings.db_user):
             raise StartupError(lacking(settings.db_user, lacks))
+    if settings.db_pool_size > declared.pool_size:  # it is not set, and there are many cores
+        logger.warning(
+            "DB_POOL_SIZE is not set: this process has a pool of %d, but the connection limit of %s counts with %d: set it,"
+            " for `grants` too",
+            *(settings.db_pool_size, settings.db_user, declared.pool_size),
+        )
 
 
 def lacking(account: str, privileges: Sequence[str]) -> str:

@@ -16,6 +16,13 @@ from .history import tables_of_revisions
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What the run-time account may do with its own tables."""
 
+ASSUMED_POOL_SIZE = 10
+"""The DB_POOL_SIZE that connection limits count with where it is not set. The pool itself follows the cores of the machine then,
+which an administrator's machine knows nothing of; this is that of 4 cores, and a service with more sets DB_POOL_SIZE."""
+
+MIGRATION_CONNECTIONS = 8
+"""The connection limit of the migration account: two for each `migrate` (one holds the lock), and one that cancels."""
+
 _LONGEST_NAME = 64
 
 
@@ -51,8 +58,9 @@ class Declared:
     """Where migrations on a Galera cluster keep their lock; on no other server it exists. As the journal, the migration
     account creates and uses it, and the run-time account may do nothing with it."""
     shared: tuple[TableAccess, ...]
-    connections: int
-    """The connection limit of the run-time account: that of all replicas, twice, since a roll-out has old and new ones."""
+    pool_size: int
+    """DB_POOL_SIZE, or ASSUMED_POOL_SIZE."""
+    replicas: int
     former: tuple[str, ...] = ()
     """Tables that revisions make and tables.py has no more: `migrate` makes and drops them in an empty database."""
     references: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -64,6 +72,11 @@ class Declared:
     def accounts(self) -> tuple[str, ...]:
         return (self.runtime, self.migrate) if self.migrate else (self.runtime,)
 
+    def connections(self, account: str) -> int:
+        """The connection limit of an account: for the run-time account that of all replicas, twice, since a roll-out has old and
+        new ones. Each has besides its pool the health check and a connection that cancels a statement."""
+        return MIGRATION_CONNECTIONS if account == self.migrate else 2 * self.replicas * (self.pool_size + 2)
+
     @property
     def migrated(self) -> tuple[str, ...]:
         """The tables that the migration account owns."""
@@ -71,9 +84,18 @@ class Declared:
 
 
 def row_view(table: str, package: str) -> str:
-    """The view of `table` through which the service `package` sees only its rows, on MySQL and MariaDB; 64 characters at
-    most. A table without `rows` is used itself."""
-    name = f"{table}_of_{package}"
+    """The view of `table` in which the service `package` reads, changes and deletes its rows, on MySQL and MariaDB; 64
+    characters at most. A table without `rows` is used itself."""
+    return _view_name(f"{table}_of_{package}")
+
+
+def insert_view(table: str, package: str) -> str:
+    """The view into which it inserts them. ON DUPLICATE KEY UPDATE and REPLACE reach the row that has the key already, which
+    no view hides from them; they need UPDATE or DELETE on the view with INSERT, so that one has neither."""
+    return _view_name(f"{table}_inserts_of_{package}")
+
+
+def _view_name(name: str) -> str:
     if len(name) <= _LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -103,8 +125,6 @@ def declared_of(
     SQL."""
     own = tuple(sorted(service.tables.tables))
     shared = tuple(sorted((_access(each, literal) for each in service.shared), key=lambda each: each.table))
-    # besides the pool: the health check, and a connection that cancels a statement
-    connections = 2 * settings.replicas * (settings.db_pool_size + 2)
     return Declared(
         service=service.name,
         package=service.package,
@@ -117,7 +137,8 @@ def declared_of(
         journal=f"alembic_journal_{service.package}",
         lock_table=lock_table(service.name),
         shared=shared,
-        connections=connections,
+        pool_size=settings.db_pool_size if "db_pool_size" in settings.model_fields_set else ASSUMED_POOL_SIZE,
+        replicas=settings.replicas,
         former=tuple(sorted(tables_of_revisions(service.migrations / "versions") - {*own})),
         references=_references(service.tables),
         require_ssl=require_ssl,

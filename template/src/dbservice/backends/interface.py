@@ -149,8 +149,8 @@ class Migrations(ABC):
         connection.rollback()
 
     def create_row_view(self, table: sa.Table) -> list[str]:
-        """Statements that create `Backend.row_view` of a shared table, for a database of one account; none where the engine
-        has no such views."""
+        """Statements that create `Backend.row_view` and `insert_view` of a shared table, for a database of one account; none
+        where the engine has no such views."""
         return []
 
     @abstractmethod
@@ -235,6 +235,16 @@ class Accounts(ABC):
     def create_schema(self, declared: Declared) -> list[str]:
         """Statements that create what must exist before anything can be granted."""
         return []
+
+    def not_settable(self, cursor: Any, declared: Declared) -> str:
+        """A sentence about what the accounts lack that only a more powerful administrator can give them; empty if nothing. The
+        service works without it, and it is no difference."""
+        return ""
+
+    @contextmanager
+    def administering(self, cursor: Any, declared: Declared) -> Iterator[None]:
+        """In the block, the administrator may grant what belongs to the accounts of services, as far as it may administer these."""
+        yield
 
     @contextmanager
     def only_here(self, cursor: Any) -> Iterator[None]:
@@ -321,11 +331,6 @@ class Backend(ABC):
     def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:  # noqa: B027
         """Send the texts of `secret`, ahead of the statement that has their SQL."""
 
-    def secret_settings(self, account: str) -> list[str]:
-        """The SQL with which an administrator keeps values, and so secrets, of `account` out of the server's log; none where
-        the server has no such setting (decision 18)."""
-        return []
-
     lexer: ClassVar[Lexer]
     """What the engine reads as code in a statement."""
 
@@ -387,8 +392,12 @@ class Backend(ABC):
         return ""
 
     def row_view(self, table: str) -> str:
-        """The view through which the service sees only its rows of the table of another service; empty on an engine where
-        it uses the table itself."""
+        """The view in which the service reads, changes and deletes its rows of the table of another service; empty on an
+        engine where it uses the table itself."""
+        return ""
+
+    def insert_view(self, table: str) -> str:
+        """The view into which it inserts them, on an engine with a `row_view`."""
         return ""
 
     # --- errors

@@ -325,12 +325,12 @@ async def client(service: Service, running: Running) -> AsyncIterator[httpx.Asyn
 def migrations_are_complete(database: servers.Database) -> None:
     """Assert that the service's migrations upgrade, downgrade and upgrade again, and create exactly what `tables.py` declares."""
     service = the_service(Path.cwd())
-    engine = service.backend(_settings_on(service, database).for_migration())
     if migrations.head(service) is None:
         assert not service.tables.tables, (
             "tables.py has tables but no migration creates them: run `make revision`"
         )
         return
+    engine = service.backend(_settings_on(service, database).for_migration())
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the migrations do not create what tables.py declares"
     migrations.downgrade(service, engine, "base")

@@ -145,7 +145,9 @@ class WritePool:
             self._pending.pop(job, None)
 
     async def problem(self) -> str:
-        """Why every unit of work fails now, in a sentence; empty when none is known to."""
+        """Why every unit of work fails now, in a sentence; empty when none is known to, or the service only reads."""
+        if not self.size:
+            return ""
         if len(self._stuck) >= self.size:
             return f"{self._stuck_sentence}."
         return await self.db.health.problem(self.run)

@@ -10,7 +10,7 @@ import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CLIENT, ER
 
-from ...accounts.declared import row_view
+from ...accounts.declared import insert_view, row_view
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
 from ..statements import Lexer
@@ -108,6 +108,9 @@ class MySQL(Backend):
 
     def row_view(self, table: str) -> str:
         return row_view(table, self.application.replace("-", "_"))
+
+    def insert_view(self, table: str) -> str:
+        return insert_view(table, self.application.replace("-", "_"))
 
     async def init_connection(self, raw: Any) -> None:
         if self.settings.db_ssl_mode != "disable":

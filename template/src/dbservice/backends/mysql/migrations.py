@@ -11,6 +11,7 @@ from ...schema import access_of
 from ..interface import Lock, Migrations
 from . import resumable as resumable  # registers itself with Alembic
 from .galera import RowLock, catch_up, is_galera
+from .row_views import views_of
 
 
 class MySQLMigrations(Migrations):
@@ -37,10 +38,7 @@ class MySQLMigrations(Migrations):
         access = access_of(table)
         if access is None or not access.values:
             return []
-        view, columns = (
-            self.backend.row_view(table.name),
-            ", ".join(f"`{each.name}`" for each in table.columns),
-        )
+        columns = ", ".join(f"`{each.name}`" for each in table.columns)
         types: Any = {each.name: each.type for each in table.columns}
         rows = " AND ".join(
             f"`{name}` = {self.backend.codec.literal(types[name], value)}"
@@ -48,6 +46,9 @@ class MySQLMigrations(Migrations):
         )
         return [
             f"CREATE OR REPLACE VIEW `{view}` AS SELECT {columns} FROM `{table.name}` WHERE {rows} WITH CASCADED CHECK OPTION"
+            for view in views_of(
+                table.name, self.backend.application.replace("-", "_"), inserts=access.writes
+            )
         ]
 
     def cancel(self, connection: Any) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ...accounts.declared import Declared, TableAccess, row_view
+from ...accounts.declared import Declared, TableAccess, insert_view, row_view
 from ...accounts.facts import Fact
 from .names import HOST, account_name, name, qualified
 
@@ -17,16 +17,27 @@ def view_account(declared: Declared) -> str:
 
 def row_views(declared: Declared) -> dict[str, TableAccess]:
     """The views of the service, by name."""
-    return {row_view(each.table, declared.package): each for each in declared.shared if each.rows}
+    return {
+        view: each
+        for each in declared.shared
+        for view in (
+            views_of(each.table, declared.package, inserts="INSERT" in each.verbs) if each.rows else ()
+        )
+    }
 
 
-def view_fact(declared: Declared, access: TableAccess) -> Fact:
-    """The view of the rows in `access`; its statement makes it, or makes it what it should be."""
-    view, columns = row_view(access.table, declared.package), ", ".join(map(name, access.columns))
+def views_of(table: str, package: str, *, inserts: bool) -> list[str]:
+    """The views of the rows of a table: where they are read, changed and deleted, and where they are inserted."""
+    return [row_view(table, package), *([insert_view(table, package)] if inserts else [])]
+
+
+def view_fact(declared: Declared, view: str, access: TableAccess) -> Fact:
+    """A view of the rows in `access`; its statement makes it, or makes it what it should be."""
+    columns = ", ".join(map(name, access.columns))
     condition = " AND ".join(f"{name(column)} = {literal}" for column, literal in access.rows.items())
     statement = (
         f"CREATE OR REPLACE DEFINER = {account_name(view_account(declared))} SQL SECURITY DEFINER VIEW"
-        f" {qualified(declared, view)} AS SELECT {columns} FROM {qualified(declared, access.table)}"
+        f" {name(view)} AS SELECT {columns} FROM {name(access.table)}"
         f" WHERE {condition} WITH CASCADED CHECK OPTION"
     )
     shown = f"view {view} of {', '.join(access.columns)} of the rows of {access.table} where {condition.replace('`', '')}"
@@ -51,11 +62,11 @@ def held_views(cursor: Any, declared: Declared) -> Iterator[Fact]:
             and right
             and _tokens(definition, escaped=True) == _expected(declared, wanted[view])
         ):
-            yield view_fact(declared, wanted[view])
+            yield view_fact(declared, view, wanted[view])
             continue
         text = f"view {view}, SQL SECURITY {security} of {held_definer}, CHECK OPTION {check}: {definition}"
         # the statement of the declared one replaces it
-        drop = () if view in wanted else (f"DROP VIEW {qualified(declared, view)}",)
+        drop = () if view in wanted else (f"DROP VIEW {name(view)}",)
         yield Fact(view_account(declared), text, statements=drop)
 
 

@@ -1,73 +1,44 @@
 """Accounts on PostgreSQL: roles, grants, row security, and what a server really holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
 from ..interface import Accounts
 from ..sql import quoted
+from .policies import condition_of, held_policies, normalized, row_policies
 from .privileges import (
-    ALL_ROWS,
-    ATTRIBUTES,
-    SETTINGS,
-    condition_of,
+    LOG_SETTINGS,
+    default_privileges,
     held_attributes,
     held_default_privileges,
     held_grants,
     held_memberships,
+    held_of_default_privileges,
     held_ownership,
-    held_policies,
-    identifier,
-    normalized,
+    held_settings,
+    not_settable,
+    settings_of,
 )
+from .script import owners_to_join, script
+from .session import identifier
 
 
 class PostgreSQLAccounts(Accounts):
     # --- what is declared
 
     def script(self, declared: Declared) -> str:
-        lines = [_HEADER.format(declared.service)]
-        for account in declared.accounts:
-            lines += [
-                f"DO $$ BEGIN CREATE ROLE {identifier(account)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
-            ]
-        schema = identifier(declared.schema)
-        lines += [
-            f"CREATE SCHEMA IF NOT EXISTS {schema};",
-            "",
-            "BEGIN;",
-            f"REVOKE ALL ON DATABASE {identifier(declared.database)} FROM PUBLIC;",
-            f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC;",
-        ]
-        for account in declared.accounts:
-            lines += [
-                f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {identifier(account)};",
-                f"REVOKE ALL ON SCHEMA {schema} FROM {identifier(account)};",
-            ]
-        for fact in self.of_accounts(declared):
-            lines += [f"{each};" for each in fact.statements]
-        for table, facts in self._by_table(declared).items():
-            body = [f"    {each};" for fact in facts for each in fact.statements]
-            lines += [
-                "DO $$ BEGIN",
-                f"  IF to_regclass({quoted(self._qualified(declared, table))}) IS NULL THEN",
-                f"    RAISE NOTICE 'table {table} does not exist yet: run this again when it does';",
-                "  ELSE",
-                *body,
-                "  END IF;",
-                "END $$;",
-            ]
-        return "\n".join([*lines, "COMMIT;"]) + "\n"
+        return script(declared)
 
     def of_accounts(self, declared: Declared) -> list[Fact]:
         schema = identifier(declared.schema)
         facts = []
         for account in declared.accounts:
-            limit = declared.connections if account == declared.runtime else _MIGRATIONS
-            role = identifier(account)
+            limit, role = declared.connections(account), identifier(account)
             facts += [
-                Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} LOGIN {_NO_ATTRIBUTES}",)),
+                Fact(account, "LOGIN", statements=(f"ALTER ROLE {role} LOGIN",)),
                 Fact(
                     account,
                     f"CONNECTION LIMIT {limit}",
@@ -79,7 +50,7 @@ class PostgreSQLAccounts(Accounts):
                         f"SET {name} = {value}",
                         statements=(f"ALTER ROLE {role} SET {name} = {quoted(value)}",),
                     )
-                    for name, value in SETTINGS.items()
+                    for name, value in settings_of(declared, account).items()
                 ),
                 Fact(
                     account,
@@ -100,6 +71,7 @@ class PostgreSQLAccounts(Accounts):
                     statements=(f"GRANT CREATE ON SCHEMA {schema} TO {identifier(declared.migrate)}",),
                 )
             )
+            facts += default_privileges(declared.migrate)
         return facts
 
     def of_tables(self, declared: Declared, existing: Sequence[str]) -> list[Fact]:
@@ -173,20 +145,10 @@ class PostgreSQLAccounts(Accounts):
         return facts
 
     def _of_rows(self, declared: Declared, access: TableAccess) -> Fact:
-        """One restrictive policy for the account, beside one that lets all accounts see all rows: the owner and other
-        services see what they saw, whichever script runs first."""
-        target, policy = self._qualified(declared, access.table), identifier(declared.runtime)
-        condition = condition_of(access)
         return Fact(
             declared.runtime,
-            f"only rows of {access.table} where {normalized(condition)}",
-            statements=(
-                f"DROP POLICY IF EXISTS {ALL_ROWS} ON {target}",
-                f"CREATE POLICY {ALL_ROWS} ON {target} USING (true) WITH CHECK (true)",
-                f"DROP POLICY IF EXISTS {policy} ON {target}",
-                f"CREATE POLICY {policy} ON {target} AS RESTRICTIVE TO {policy} USING ({condition}) WITH CHECK ({condition})",
-                f"ALTER TABLE {target} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
-            ),
+            f"only rows of {access.table} where {normalized(condition_of(access))}",
+            statements=row_policies(declared, access),
         )
 
     def _qualified(self, declared: Declared, table: str) -> str:
@@ -207,7 +169,7 @@ class PostgreSQLAccounts(Accounts):
         return [row[0] for row in cursor.fetchall()]
 
     def create_account(self, account: str) -> list[str]:
-        return [f"CREATE ROLE {identifier(account)}"]
+        return [f"CREATE ROLE {identifier(account)} NOINHERIT"]
 
     def create_schema(self, declared: Declared) -> list[str]:
         return [f"CREATE SCHEMA IF NOT EXISTS {identifier(declared.schema)}"]
@@ -222,18 +184,48 @@ class PostgreSQLAccounts(Accounts):
     def held(self, cursor: Any, declared: Declared) -> list[Fact]:
         # it drops them when it has the revision that does
         former = [f"OWNER of table {each}" for each in declared.former]
-        return [
+        existing = self.existing_accounts(cursor, declared)
+        facts = [
             fact
-            for account in self.existing_accounts(cursor, declared)
+            for account in existing
             for fact in (
-                *held_attributes(cursor, account),
+                *held_attributes(cursor, declared, account),
                 *held_memberships(cursor, account),
                 *held_grants(cursor, account, declared.schema),
                 *held_ownership(cursor, account, declared.schema),
                 *held_default_privileges(cursor, account),
             )
             if not (account == declared.migrate and fact.text in former)
-        ] + held_policies(cursor, declared)
+        ]
+        if declared.migrate in existing:
+            facts += held_of_default_privileges(cursor, declared.migrate)
+        return facts + held_policies(cursor, declared)
+
+    def not_settable(self, cursor: Any, declared: Declared) -> str:
+        names = not_settable(cursor)
+        lacking = [
+            account
+            for account in self.existing_accounts(cursor, declared)
+            if {(name, LOG_SETTINGS[name]) for name in names}
+            - {(name, value) for database, name, value in held_settings(cursor, account) if not database}
+        ]
+        if not lacking:
+            return ""
+        return f"{', '.join(lacking)}: SET {', '.join(names)}: only a superuser may, or who has SET on these parameters"
+
+    @contextmanager
+    def administering(self, cursor: Any, declared: Declared) -> Iterator[None]:
+        # only as a member of the role that owns a table, a superuser aside, may an administrator grant something on it
+        cursor.execute(owners_to_join(declared))
+        owners = cursor.fetchone()[0]
+        if not owners:
+            yield
+            return
+        cursor.execute(f"GRANT {owners} TO CURRENT_USER")
+        try:
+            yield
+        finally:
+            cursor.execute(f"REVOKE {owners} FROM CURRENT_USER")
 
     def excess(self, cursor: Any, declared: Declared) -> str:
         cursor.execute(
@@ -283,13 +275,3 @@ class PostgreSQLAccounts(Accounts):
             f"{verb} on column {table}.{column}" if column else f"{verb} on table {table}"
             for verb, table, column in cursor.fetchall()
         ]
-
-
-_MIGRATIONS = 8
-"""The connection limit of the migration account: two for each `migrate` (one holds the lock), and one that cancels."""
-_NO_ATTRIBUTES = " ".join(f"NO{each}" for each in ATTRIBUTES.values())
-_HEADER = """\
--- Accounts of the service {0}, as `python -m` prints them by `grants`: do not edit.
--- Run it as an administrator, any number of times, before or after the tables of this and of other services exist.
--- It sets no password: `grants --apply` does, or \\password in psql.
-"""

@@ -119,16 +119,6 @@ class PostgreSQL(Backend):
     def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:
         send_secrets(connection, texts)
 
-    def secret_settings(self, account: str) -> list[str]:
-        values = {
-            "log_min_error_statement": "panic",
-            "log_error_verbosity": "terse",
-            "log_parameter_max_length": "0",
-        }
-        return [
-            f"ALTER ROLE {identifier(account)} SET {name} = {quoted(value)}" for name, value in values.items()
-        ]
-
     def read_url(self) -> str:
         return read_url("postgresql", self.settings, self.settings.db_pass.get_secret_value())
 

@@ -1,19 +1,24 @@
 """What an account effectively holds on a PostgreSQL server, however it came by it."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from ...accounts.declared import VERBS, Declared, TableAccess
+from ...accounts.declared import VERBS, Declared
 from ...accounts.facts import Fact
+from .session import identifier
 
-ALL_ROWS = "all_rows"
-"""The policy under which everybody sees what they saw before row security was switched on."""
-SETTINGS = {
-    "idle_in_transaction_session_timeout": "60s",
-    # the statement of a failed write holds its values, and an ordinary account cannot keep it out of the log
+SETTINGS = {"idle_in_transaction_session_timeout": "60s"}
+"""Settings of all accounts of a service, which apply to sessions that do not choose other ones."""
+RUNTIME_SETTINGS = {"statement_timeout": "60s"}
+"""More of the run-time account. The service's own sessions have `Limits.statement`, 10 seconds unless it is changed; this is the
+last resort for any other one, somebody's psql for example, and long enough not to disturb an investigation."""
+LOG_SETTINGS = {
     "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
 }
+"""What keeps values, and so secrets, of all accounts of a service out of the server's log (decision 18). To set them needs a
+superuser, or SET on these parameters."""
 ATTRIBUTES = {
     "rolsuper": "SUPERUSER",
     "rolcreatedb": "CREATEDB",
@@ -25,7 +30,21 @@ ATTRIBUTES = {
 _SYSTEM = "('pg_catalog', 'information_schema') AND nspname !~ '^pg_(toast|temp)'"
 
 
-def held_attributes(cursor: Any, account: str) -> Iterator[Fact]:
+def settings_of(declared: Declared, account: str) -> dict[str, str]:
+    """The settings that an account is declared to have."""
+    return {**SETTINGS, **(RUNTIME_SETTINGS if account == declared.runtime else {}), **LOG_SETTINGS}
+
+
+def not_settable(cursor: Any) -> list[str]:
+    """Those of LOG_SETTINGS that the session's account may not set."""
+    cursor.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT has_parameter_privilege(name, 'SET')",
+        [[*LOG_SETTINGS]],
+    )
+    return [row[0] for row in cursor.fetchall()]
+
+
+def held_attributes(cursor: Any, declared: Declared, account: str) -> Iterator[Fact]:
     cursor.execute(
         f"SELECT rolcanlogin, rolconnlimit, {', '.join(ATTRIBUTES)} FROM pg_roles WHERE rolname = %s",
         [account],
@@ -41,29 +60,42 @@ def held_attributes(cursor: Any, account: str) -> Iterator[Fact]:
     for has, name in zip(attributes, ATTRIBUTES.values(), strict=True):
         if has:
             yield Fact(account, name, statements=(f"ALTER ROLE {role} NO{name}",))
+    wanted, ignored = settings_of(declared, account), not_settable(cursor)
+    # whoever cannot set them takes them for what is declared, and `grants --apply` says so
+    yield from (Fact(account, f"SET {name} = {wanted[name]}") for name in ignored)
+    for database, name, value in held_settings(cursor, account):
+        where = f" IN DATABASE {identifier(database)}" if database else ""
+        if database or name not in ignored:
+            yield Fact(
+                account,
+                f"SET {name} = {value}",
+                via=f"in database {database}" if database else "",
+                # the statement of the declared one replaces it
+                statements=(f"ALTER ROLE {role}{where} RESET {name}",)
+                if database or name not in wanted
+                else (),
+            )
+
+
+def held_settings(cursor: Any, account: str) -> list[tuple[str, str, str]]:
+    """Database, or an empty string for all, name and value of the settings of an account."""
     cursor.execute(
         "SELECT coalesce(datname, ''), unnest(setconfig) FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = setrole"
         " LEFT JOIN pg_database d ON d.oid = setdatabase WHERE rolname = %s",
         [account],
     )
-    for database, setting in cursor.fetchall():
-        name, _, value = setting.partition("=")
-        where = f" IN DATABASE {identifier(database)}" if database else ""
-        yield Fact(
-            account,
-            f"SET {name} = {value}",
-            via=f"in database {database}" if database else "",
-            statements=()
-            if not database and name in SETTINGS
-            else (f"ALTER ROLE {role}{where} RESET {name}",),
-        )
+    return [(database, *setting.split("=", 1)) for database, setting in cursor.fetchall()]
 
 
 def held_memberships(cursor: Any, account: str) -> Iterator[Fact]:
+    # who creates roles without being a superuser has the ADMIN OPTION of each, which makes it a member whenever it wants
     cursor.execute(
-        "SELECT g.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid"
-        " JOIN pg_roles m ON m.oid = a.member WHERE %s IN (g.rolname, m.rolname)",
-        [account],
+        "SELECT DISTINCT g.rolname, m.rolname FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid"
+        " JOIN pg_roles m ON m.oid = a.member WHERE %(account)s IN (g.rolname, m.rolname)"
+        " AND NOT (g.rolname = %(account)s AND m.rolcreaterole AND EXISTS"
+        " (SELECT FROM pg_auth_members b WHERE b.roleid = g.oid AND b.member = m.oid AND b.admin_option))"
+        " ORDER BY 1, 2",
+        {"account": account},
     )
     for group, member in cursor.fetchall():
         revoke = (f"REVOKE {identifier(group)} FROM {identifier(member)}",)
@@ -189,13 +221,15 @@ def _lost_by_owner(cursor: Any, account: str, schema: str) -> dict[str, str]:
 
 
 def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:
+    # what PUBLIC may do with new functions and types by default is said of those of the migration account alone, see below
     cursor.execute(
         """
         SELECT d.rolname, coalesce(nspname, ''), CASE defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES'
             WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END, privilege_type, coalesce(g.rolname, '')
         FROM pg_default_acl JOIN pg_roles d ON d.oid = defaclrole LEFT JOIN pg_namespace n ON n.oid = defaclnamespace,
             aclexplode(defaclacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
-        WHERE a.grantee <> defaclrole AND (g.rolname = %s OR (a.grantee = 0 AND defaclobjtype NOT IN ('f', 'T')))
+        WHERE a.grantee <> defaclrole
+            AND (g.rolname = %s OR (a.grantee = 0 AND (defaclobjtype NOT IN ('f', 'T') OR defaclnamespace <> 0)))
         """,
         [account],
     )
@@ -212,76 +246,28 @@ def held_default_privileges(cursor: Any, account: str) -> Iterator[Fact]:
         )
 
 
-def held_policies(cursor: Any, declared: Declared) -> list[Fact]:
-    """Row security on the tables that the run-time account uses, as far as it concerns the account."""
-    scoped = {each.table: each for each in declared.shared if each.rows}
-    tables = [*declared.migrated, *(each.table for each in declared.shared)]
+def default_privileges(account: str) -> list[Fact]:
+    """PUBLIC may use new functions and types unless their creator's default privileges say otherwise."""
+    role = identifier(account)
+    return [
+        Fact(
+            account,
+            f"new {kind} are not for PUBLIC",
+            statements=(f"ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE ALL ON {kind} FROM PUBLIC",),
+        )
+        for kind in ("FUNCTIONS", "TYPES")
+    ]
+
+
+def held_of_default_privileges(cursor: Any, account: str) -> list[Fact]:
+    """Those of `default_privileges` that hold."""
     cursor.execute(
         """
-        SELECT relname, relrowsecurity, relforcerowsecurity, polname, polpermissive, polcmd::text,
-            ARRAY(SELECT coalesce(rolname, 'PUBLIC') FROM unnest(polroles) AS p(oid) LEFT JOIN pg_roles r ON r.oid = p.oid)::text[],
-            pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
-        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace LEFT JOIN pg_policy ON polrelid = c.oid
-        WHERE nspname = %s AND relname = ANY(%s) AND relkind IN ('r', 'p') ORDER BY relname, polname
+        SELECT defaclobjtype::text FROM pg_default_acl
+        WHERE defaclrole = %s::regrole AND defaclnamespace = 0 AND defaclobjtype IN ('f', 'T')
+            AND NOT EXISTS (SELECT FROM aclexplode(defaclacl) a WHERE a.grantee = 0)
         """,
-        [declared.schema, tables],
+        [identifier(account)],
     )
-    found: list[Fact] = []
-    right: set[str] = set()
-    enabled: set[str] = set()
-    rows = cursor.fetchall()
-    for table, on, forced, name, permissive, command, roles, using, check in rows:
-        if on and forced:
-            enabled.add(table)
-        if name is None or (
-            name == ALL_ROWS and permissive and roles == ["PUBLIC"] and (using, check) == ("true", "true")
-        ):
-            continue
-        if not {declared.runtime, declared.migrate, "PUBLIC"} & set(roles):
-            continue
-        target = f"{identifier(declared.schema)}.{identifier(table)}"
-        access = scoped.get(table)
-        same = using is not None and check is not None and normalized(using) == normalized(check)
-        if (
-            access
-            and name == declared.runtime
-            and not permissive
-            and command == "*"
-            and roles == [declared.runtime]
-            and same
-            and normalized(using) == normalized(condition_of(access))
-        ):
-            right.add(table)
-            continue
-        # the statements of the declared one replace it: without any the account would see all rows
-        drop = () if access and name == declared.runtime else (f"DROP POLICY {identifier(name)} ON {target}",)
-        text = f"policy {name} on table {table}: {command} USING ({using}) WITH CHECK ({check}) TO {', '.join(roles)}"
-        found.append(Fact(declared.runtime, text, statements=drop))
-    with_all_rows = {row[0] for row in rows if row[3] == ALL_ROWS}
-    for table in sorted(right & enabled & with_all_rows):
-        text = f"only rows of {table} where {normalized(condition_of(scoped[table]))}"
-        found.append(Fact(declared.runtime, text))
-    for table in sorted({row[0] for row in rows if row[1] and row[0] in declared.migrated} - with_all_rows):
-        target = f"{identifier(declared.schema)}.{identifier(table)}"
-        create = f"CREATE POLICY {ALL_ROWS} ON {target} USING (true) WITH CHECK (true)"
-        found.append(
-            Fact(declared.runtime, f"row security hides rows of its own table {table}", statements=(create,))
-        )
-    return found
-
-
-def condition_of(access: TableAccess) -> str:
-    return " AND ".join(f"{identifier(column)} = {literal}" for column, literal in access.rows.items())
-
-
-def normalized(expression: str) -> str:
-    """A condition without what PostgreSQL adds to it: casts, parentheses, quotation marks around names."""
-    parts = re.split(r"('(?:[^']|'')*')", expression)
-    for i in range(0, len(parts), 2):
-        bare = re.sub(r"::\s*(?:\"[^\"]+\"|[a-z ]+)(?:\(\d+(?:,\d+)?\))?(?:\[\])?", "", parts[i])
-        parts[i] = " ".join(re.sub(r'[()"]', " ", bare).split())
-    return " ".join(filter(None, parts))
-
-
-def identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    held = {row[0] for row in cursor.fetchall()}
+    return [fact for fact, kind in zip(default_privileges(account), "fT", strict=True) if kind in held]

@@ -228,8 +228,12 @@ class AdapterMixin:
 
     def _inserted_into(self, command: str) -> sa.Table | None:
         # MySQL and MariaDB name the column that lacks a value, and not its table
-        tables = self.db._service_tables.values()
-        found = (each for each in tables if command.startswith(f"INSERT INTO {each._rname}"))
+        tables, names = self.db._service_tables.values(), self.db._adapter.dialect.insert_names
+        found = (
+            each
+            for each in tables
+            if command.startswith(f"INSERT INTO {names.get(each._rname, each._rname)}")
+        )
         return next((each._source for each in found), None)
 
 

@@ -80,6 +80,10 @@ class DAL(pydal.DAL):  # type: ignore[misc]
             **keyed,
         )
         defined._bind(table, names, only_rows=not row_view)
+        if row_view:
+            self._adapter.dialect.insert_names = self._adapter.dialect.insert_names | {
+                quote(row_view): quote(self._backend.insert_view(table.name))
+            }
         self._adapter.dialect.column_names |= {field._rname for field in fields}
         self._service_tables[table.name] = defined
 

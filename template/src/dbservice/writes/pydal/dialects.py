@@ -4,6 +4,8 @@ PyDAL executes strings in many places (`db("...")`, `orderby=`, `having=`, `like
 expression), and a string may come from a request. So only what an operation listed here has returned counts as SQL."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydal.dialects.mysql import MySQLDialect
@@ -32,6 +34,8 @@ class GuardedDialect:
     quote_template: str
     column_names: frozenset[str] = frozenset()
     """Those of the service's columns, quoted."""
+    insert_names: Mapping[str, str] = MappingProxyType({})
+    """What is named instead of a table or view when rows are inserted, by its name; both quoted."""
     lower = upper = ilike = staticmethod(refuse_folding)
 
     def quote(self, val: Any) -> str:
@@ -123,6 +127,10 @@ class PostgreSQLDialect(GuardedDialect, PostgreDialect):  # type: ignore[misc]
 
 
 class MariaDBDialect(GuardedDialect, MySQLDialect):  # type: ignore[misc]
+    def insert(self, table: str, fields: str, values: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        sql: str = super().insert(self.insert_names.get(table, table), fields, values)
+        return sql
+
     def length(self, val: Any, query_env: Any = None) -> str:
         return f"CHAR_LENGTH({self.expand(val, query_env=query_env or {})})"  # not in bytes
 
