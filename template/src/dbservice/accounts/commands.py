@@ -51,7 +51,8 @@ def check_runtime(service: DeclaringService, backend: Backend) -> None:
     accounts, declared = accounts_of(service, backend)
     with closing(backend.connect(statement_timeout=backend.limits.statement)) as connection:
         cursor = connection.cursor()
-        excess = "it is that of migrations" if settings.db_user == settings.migrate_db_user else ""
+        migrates = settings.db_user in (settings.migrate_db_user, declared.migrate)
+        excess = "it is that of migrations" if migrates else ""
         if excess := excess or accounts.excess(cursor, declared):
             raise StartupError(
                 f"The service does not run as {settings.db_user}: {excess}. Run it as {declared.runtime}, which `grants --apply`"

@@ -35,13 +35,10 @@ def excess(cursor: Any, declared: Declared) -> str:
         f"table {each}" for each in (*declared.migrated, declared.journal, declared.lock_table, *behind_views)
     }
     for verb, thing in _grants(cursor, declared):
-        if verb in _SCHEMA_VERBS and (thing in tables or covers(thing, declared.database)):
+        if covers(thing, declared.database) or (verb in _SCHEMA_VERBS and thing in tables):
             return f"it has {verb} on {thing}"
         seen = thing.removeprefix("column ").partition(".")[0] if thing.startswith("column ") else thing[6:]
-        if behind_views and (
-            seen in behind_views
-            or (verb in ("SELECT", "UPDATE", "DELETE") and covers(thing, declared.database))
-        ):
+        if seen in behind_views:
             return f"it sees all rows of {', '.join(sorted(behind_views))}: it has {verb} on {thing}"
     return ""
 

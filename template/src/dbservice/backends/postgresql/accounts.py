@@ -228,26 +228,30 @@ class PostgreSQLAccounts(Accounts):
             cursor.execute(f"REVOKE {owners} FROM CURRENT_USER")
 
     def excess(self, cursor: Any, declared: Declared) -> str:
+        tables = [*declared.own, declared.version_table, *(each.table for each in declared.shared)]
         cursor.execute(
             """
-            SELECT rolsuper, rolbypassrls, pg_has_role(oid, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER'),
+            SELECT rolsuper, rolbypassrls, rolcreaterole,
+                pg_has_role(oid, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER'),
                 has_schema_privilege(%(schema)s, 'CREATE'),
+                ARRAY(SELECT rolname::text FROM pg_roles WHERE (rolsuper OR rolbypassrls) AND pg_has_role(oid, 'MEMBER') ORDER BY 1),
                 ARRAY(SELECT relname::text FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s) AND relname = ANY(%(tables)s)
                     AND pg_has_role(relowner, 'MEMBER') ORDER BY 1)
             FROM pg_roles WHERE rolname = current_user
             """,
-            {"schema": declared.schema, "tables": [*declared.own, declared.version_table]},
+            {"schema": declared.schema, "tables": tables},
         )
-        superuser, sees_all, owns_database, creates, owned = cursor.fetchone()
-        if superuser:
-            return "it is a superuser"
-        if sees_all:
-            return "it sees past row security (BYPASSRLS)"
-        if owned:
-            return f"it owns {', '.join(owned)}"
-        if owns_database:
-            return "it owns the database"
-        return f"it may create tables in the schema {declared.schema}" if creates else ""
+        superuser, sees_all, creates_roles, owns_database, creates, powerful, owned = cursor.fetchone()
+        reasons = {
+            "it is a superuser": superuser,
+            "it sees past row security (BYPASSRLS)": sees_all,
+            f"it is a member of {', '.join(powerful)}, which sees past row security": powerful,
+            f"it owns {', '.join(owned)}": owned,
+            "it owns the database": owns_database,
+            "it may create roles (CREATEROLE)": creates_roles,
+            f"it may create tables in the schema {declared.schema}": creates,
+        }
+        return next((sentence for sentence, holds in reasons.items() if holds), "")
 
     def ask_lacks(self, declared: Declared, account: str) -> Asking:
         wanted = [(verb, table, "") for table in declared.own for verb in VERBS]
