@@ -28,7 +28,7 @@ test: .venv ## run everything, on every engine there is (ARGS="-k name" for some
 
 check: .venv ## check format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
-	@MYPYPATH=template/src $(BIN)/mypy --config-file template/mypy.ini $(PLATFORM) template/scripts tests
+	@MYPYPATH=template/src $(BIN)/mypy --config-file template/mypy.ini $(PLATFORM) template/scripts tests scene
 
 format: .venv ## format and auto-fix
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
                     wrong.setdefault(name, _sentence(name, values.get(name, ""), each))
         if wrong or settings is None:
             raise SettingsError("; ".join(wrong[name] for name in VARIABLES if name in wrong))
-        files = {name: environ.get(f"{name}_FILE", "") for name in SECRETS & values.keys()}
+        files = {name: environ.get(f"{name}_FILE", "") for name in SECRETS if values.get(name)}
         settings._files = {name: file for name, file in files.items() if file}
         return settings
 

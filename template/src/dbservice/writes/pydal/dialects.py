@@ -127,7 +127,7 @@ class PostgreSQLDialect(GuardedDialect, PostgreDialect):  # type: ignore[misc]
 
 
 class MariaDBDialect(GuardedDialect, MySQLDialect):  # type: ignore[misc]
-    def insert(self, table: str, fields: str, values: str) -> str:
+    def insert(self, table: str, fields: str, values: str) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         sql: str = super().insert(self.insert_names.get(table, table), fields, values)
         return sql
 
