@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from ..backends.interface import Backend
+from ..backends.interface import Asking, Backend
 from ..errors import StartupError
 from . import cache
 from .apply import BackendOf, accounts_of, apply, verify
@@ -18,6 +18,7 @@ __all__ = [
     "after_migration",
     "apply",
     "as_json",
+    "ask_privileges",
     "check_migration",
     "check_runtime",
     "declared",
@@ -64,6 +65,14 @@ def check_runtime(service: DeclaringService, backend: Backend) -> None:
             " for `grants` too",
             *(settings.db_pool_size, settings.db_user, declared.pool_size),
         )
+
+
+def ask_privileges(service: DeclaringService, backend: Backend) -> Callable[[], Asking] | None:
+    """What asks, with any driver, which privileges the account of `backend` lacks; None where there is one account, or none."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return None
+    accounts, declared = accounts_of(service, backend)
+    return lambda: accounts.ask_lacks(declared, backend.settings.db_user)
 
 
 def lacking(account: str, privileges: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...accounts.declared import VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
-from ..interface import Accounts
+from ..interface import Accounts, Asking
 from ..sql import quoted
 from .policies import condition_of, held_policies, normalized, row_policies
 from .privileges import (
@@ -249,29 +249,27 @@ class PostgreSQLAccounts(Accounts):
             return "it owns the database"
         return f"it may create tables in the schema {declared.schema}" if creates else ""
 
-    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
-        wanted: list[tuple[str, str, str | None]] = [
-            (verb, table, None) for table in declared.own for verb in VERBS
-        ]
-        wanted += [("SELECT", declared.version_table, None)] if declared.own else []
+    def ask_lacks(self, declared: Declared, account: str) -> Asking:
+        wanted = [(verb, table, "") for table in declared.own for verb in VERBS]
+        wanted += [("SELECT", declared.version_table, "")] if declared.own else []
         for access in declared.shared:
-            columns = [
-                (verb, column) for verb in access.verbs if verb != "DELETE" for column in access.columns
-            ]
-            wanted += [(verb, access.table, column) for verb, column in columns]
-            wanted += [("DELETE", access.table, None)] if "DELETE" in access.verbs else []
+            for verb in access.verbs:
+                columns = ("",) if verb == "DELETE" else access.columns
+                wanted += [(verb, access.table, column) for column in columns]
         if not wanted:
             return []
-        cursor.execute(
+        values = ", ".join(f"({', '.join(map(quoted, each))})" for each in wanted)
+        of = f"{quoted(account)}, c.oid"
+        rows = yield f"""
+            SELECT verb, name, part FROM (VALUES {values}) AS w(verb, name, part)
+                JOIN pg_class c ON relname = name
+                    AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = {quoted(declared.schema)})
+            WHERE NOT CASE WHEN part = '' THEN has_table_privilege({of}, verb)
+                WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = part AND NOT attisdropped)
+                THEN has_column_privilege({of}, part, verb) ELSE true END
+            ORDER BY name, part, verb
             """
-            SELECT verb, name, part FROM unnest(%s::text[], %s::text[], %s::text[]) AS w(verb, name, part)
-                JOIN pg_class c ON relname = name AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
-            WHERE NOT CASE WHEN part IS NULL THEN has_table_privilege(%s, c.oid, verb)
-                ELSE has_column_privilege(%s, c.oid, part, verb) END
-            """,
-            [*(list(each) for each in zip(*wanted, strict=True)), declared.schema, account, account],
-        )
         return [
             f"{verb} on column {table}.{column}" if column else f"{verb} on table {table}"
-            for verb, table, column in cursor.fetchall()
+            for verb, table, column in rows
         ]
