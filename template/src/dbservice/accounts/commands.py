@@ -10,7 +10,7 @@ from typing import Any
 from ..backends.interface import Asking, Backend
 from ..errors import StartupError
 from . import cache
-from .apply import BackendOf, accounts_of, apply, verify
+from .apply import BackendOf, accounts_of, apply, refuse_tables_of_others, verify
 from .declared import Declared, DeclaringService
 from .facts import Differences, Fact
 
@@ -21,6 +21,7 @@ __all__ = [
     "ask_privileges",
     "check_migration",
     "check_runtime",
+    "check_tables",
     "declared",
     "lacking",
     "lacks_after_migration",
@@ -91,6 +92,15 @@ def check_migration(service: DeclaringService, backend: Backend) -> None:
         raise StartupError(
             f"MIGRATE_DB_USER is {backend.settings.db_user}, the account of the running service: set it to {declared.migrate}."
         )
+
+
+def check_tables(service: DeclaringService, backend: Backend) -> None:
+    """Raises StartupError if a table of the service belongs to another one, as far as the account of `backend` can tell."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return
+    accounts, declared = accounts_of(service, backend)
+    with closing(backend.connect()) as connection:
+        refuse_tables_of_others(accounts, declared, connection.cursor())
 
 
 def lacks_after_migration(service: DeclaringService, backend: Backend, connection: Any) -> bool:

@@ -206,6 +206,11 @@ class Accounts(ABC):
         """The names of the tables in the service's schema or database, sorted."""
 
     @abstractmethod
+    def other_owners(self, cursor: Any, declared: Declared) -> dict[str, str]:
+        """The accounts of other services to which tables belong that this service declares as its own, by table; as far as
+        the connection is told about other accounts."""
+
+    @abstractmethod
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
         """Those of the declared accounts that exist."""
 

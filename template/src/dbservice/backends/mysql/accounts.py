@@ -8,7 +8,14 @@ from ...accounts.declared import Declared, TableAccess
 from ...accounts.facts import Fact
 from ..interface import Accounts, Asking
 from .grants import of_own, of_references, of_shared
-from .held import existing_accounts, held, is_mariadb, seen_accounts, without_other_installations
+from .held import (
+    existing_accounts,
+    held,
+    is_mariadb,
+    other_owners,
+    seen_accounts,
+    without_other_installations,
+)
 from .names import account_name
 from .own_account import ask_lacks, excess
 from .passwords import NO_PASSWORD, identified
@@ -72,6 +79,9 @@ class MySQLAccounts(Accounts):
             [declared.database],
         )
         return [row[0] for row in cursor.fetchall()]
+
+    def other_owners(self, cursor: Any, declared: Declared) -> dict[str, str]:
+        return other_owners(cursor, declared)
 
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
         if is_mariadb(cursor):  # what another node of its cluster was told before, this one must have heard

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ...accounts.declared import VERBS, Declared, TableAccess
+from ...accounts.declared import MIGRATE, VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
 from ..interface import Accounts, Asking
 from ..sql import quoted
@@ -163,6 +163,15 @@ class PostgreSQLAccounts(Accounts):
             [declared.schema],
         )
         return [row[0] for row in cursor.fetchall()]
+
+    def other_owners(self, cursor: Any, declared: Declared) -> dict[str, str]:
+        cursor.execute(
+            "SELECT relname, rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE relname = ANY(%s)"
+            " AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)"
+            " AND rolname LIKE %s AND rolname <> %s ORDER BY relname",
+            [list(declared.migrated), declared.schema, f"%{MIGRATE}", declared.migrate],
+        )
+        return dict(cursor.fetchall())
 
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(declared.accounts)])
