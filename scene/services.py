@@ -49,9 +49,12 @@ class StampedService:
 
     @cached_property
     def declared(self) -> Declared:
-        # the accounts follow from the declaration, for which any account does
-        settings = Settings.load({**self.database.environ(), "DB_POOL_SIZE": "4"})
-        return commands.declared(self.service, self.service.backend(settings))
+        return commands.declared(self.service, self.service.backend(self.settings))
+
+    @property
+    def settings(self) -> Settings:
+        """Settings for what follows from the declaration, for which any account does."""
+        return Settings.load({**self.database.environ(), "DB_POOL_SIZE": "4"})
 
     def environ(self, *, administrator: bool = False) -> dict[str, str]:
         """The environment of its commands, with the accounts of the administrator and of migrations only where needed."""

@@ -179,8 +179,18 @@ def _somebody_could_listen(host: str, port: int) -> None:
 
 
 def _migrate(service: "Service", options: Any) -> int:
+    if _has_no_migrations(service):
+        print(f"{service.name} owns no tables: nothing to migrate.")
+        return 0
     backend = service.backend(_migration_settings())
     return migrations.run_cancellable(lambda token: _run_migration(service, backend, options.to, token))
+
+
+def _has_no_migrations(service: "Service") -> bool:
+    """Whether a service owns no tables on a server: then it has no account for migrations either."""
+    if service.tables.tables or migrations.head(service):
+        return False
+    return not _settings_without_accounts().is_file  # in a file, those of others are created
 
 
 def _run_migration(
@@ -188,6 +198,7 @@ def _run_migration(
 ) -> int:
     accounts.check_migration(service, backend)
     startup.wait_for_database(backend)
+    accounts.check_tables(service, backend)
     if backend.settings.is_file:
         for table in migrations.create_shared_tables(service, backend):
             print(f"Created {table}, which on a server another service owns.")
@@ -301,6 +312,8 @@ def _verify_access(service: "Service", options: Any) -> int:
 
 
 def _check(service: "Service", options: Any) -> int:
+    if _has_no_migrations(service):
+        return 0
     backend = service.backend(_migration_settings())
     startup.wait_for_database(backend)
     found = migrations.differences(service, backend)

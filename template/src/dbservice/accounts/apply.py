@@ -36,6 +36,8 @@ def apply(
         )
     accounts, declared = accounts_of(service, backend, require_ssl=require_ssl)
     with _connected(backend.settings.for_administration(), backend_of, nodes) as connected:
+        for each in connected:
+            refuse_tables_of_others(accounts, declared, each.cursor)
         mending = _Mending(accounts, declared, connected)
         for statement in accounts.create_schema(declared):
             connected[0].cursor.execute(statement)
@@ -81,6 +83,15 @@ def verify(
     return Differences(
         missing, surplus, {each: "ADMIN_DB_USER" for each in declared.accounts if each not in seen}
     )
+
+
+def refuse_tables_of_others(accounts: Accounts, declared: Declared, cursor: Any) -> None:
+    """Raises StartupError if another service of the database owns a table that this one declares as its own."""
+    for table, owner in accounts.other_owners(cursor, declared).items():
+        raise StartupError(
+            f"The table {table} belongs to the service {owner.rpartition('-')[0]}, by its account {owner}: rename it in"
+            f" tables.py, or declare what {declared.service} may do with it in access.py."
+        )
 
 
 def _on(node: str, fact: Fact) -> Fact:

@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from ..backends.interface import Backend
+from ..backends.interface import Asking, Backend
 from ..errors import StartupError
 from . import cache
-from .apply import BackendOf, accounts_of, apply, verify
+from .apply import BackendOf, accounts_of, apply, refuse_tables_of_others, verify
 from .declared import Declared, DeclaringService
 from .facts import Differences, Fact
 
@@ -18,8 +18,10 @@ __all__ = [
     "after_migration",
     "apply",
     "as_json",
+    "ask_privileges",
     "check_migration",
     "check_runtime",
+    "check_tables",
     "declared",
     "lacking",
     "lacks_after_migration",
@@ -66,6 +68,14 @@ def check_runtime(service: DeclaringService, backend: Backend) -> None:
         )
 
 
+def ask_privileges(service: DeclaringService, backend: Backend) -> Callable[[], Asking] | None:
+    """What asks, with any driver, which privileges the account of `backend` lacks; None where there is one account, or none."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return None
+    accounts, declared = accounts_of(service, backend)
+    return lambda: accounts.ask_lacks(declared, backend.settings.db_user)
+
+
 def lacking(account: str, privileges: Sequence[str]) -> str:
     """The sentence for privileges that an account lacks."""
     more = f" and {len(privileges) - 3} more privileges" if len(privileges) > 3 else ""
@@ -81,6 +91,15 @@ def check_migration(service: DeclaringService, backend: Backend) -> None:
         raise StartupError(
             f"MIGRATE_DB_USER is {backend.settings.db_user}, the account of the running service: set it to {declared.migrate}."
         )
+
+
+def check_tables(service: DeclaringService, backend: Backend) -> None:
+    """Raises StartupError if a table of the service belongs to another one, as far as the account of `backend` can tell."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return
+    accounts, declared = accounts_of(service, backend)
+    with closing(backend.connect()) as connection:
+        refuse_tables_of_others(accounts, declared, connection.cursor())
 
 
 def lacks_after_migration(service: DeclaringService, backend: Backend, connection: Any) -> bool:

@@ -23,6 +23,8 @@ which an administrator's machine knows nothing of; this is that of 4 cores, and 
 MIGRATION_CONNECTIONS = 8
 """The connection limit of the migration account: two for each `migrate` (one holds the lock), and one that cancels."""
 
+MIGRATE = "-migrate"
+"""How the names of all services' migration accounts end."""
 _LONGEST_NAME = 64
 
 
@@ -131,7 +133,7 @@ def declared_of(
         database=settings.db_name,
         schema=service.schema,
         runtime=f"{service.name}-{'ro' if only_reads(service) else 'rw'}",
-        migrate=f"{service.name}-migrate" if own else None,
+        migrate=f"{service.name}{MIGRATE}" if own else None,
         own=own,
         version_table=service.version_table,
         journal=f"alembic_journal_{service.package}",

@@ -6,11 +6,18 @@ from typing import Any
 
 from ...accounts.declared import Declared, TableAccess
 from ...accounts.facts import Fact
-from ..interface import Accounts
+from ..interface import Accounts, Asking
 from .grants import of_own, of_references, of_shared
-from .held import existing_accounts, held, is_mariadb, seen_accounts, without_other_installations
+from .held import (
+    existing_accounts,
+    held,
+    is_mariadb,
+    other_owners,
+    seen_accounts,
+    without_other_installations,
+)
 from .names import account_name
-from .own_account import excess, lacks
+from .own_account import ask_lacks, excess
 from .passwords import NO_PASSWORD, identified
 from .row_views import row_views, view_account, view_fact
 from .script import script
@@ -73,6 +80,9 @@ class MySQLAccounts(Accounts):
         )
         return [row[0] for row in cursor.fetchall()]
 
+    def other_owners(self, cursor: Any, declared: Declared) -> dict[str, str]:
+        return other_owners(cursor, declared)
+
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
         if is_mariadb(cursor):  # what another node of its cluster was told before, this one must have heard
             cursor.execute("SET SESSION wsrep_sync_wait = 15")
@@ -93,15 +103,9 @@ class MySQLAccounts(Accounts):
     def excess(self, cursor: Any, declared: Declared) -> str:
         return excess(cursor, declared)
 
-    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+    def ask_lacks(self, declared: Declared, account: str) -> Asking:
         wanted = self.of_tables(declared, [each.table for each in declared.shared])
-        cursor.execute(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", [declared.database]
-        )
-        existing = [row[0] for row in cursor.fetchall()]
-        return lacks(
-            cursor, declared, [each for each in wanted if each.account == declared.runtime], existing
-        )
+        return ask_lacks(declared, [each for each in wanted if each.account == declared.runtime])
 
     # --- what an administrator runs
 

@@ -68,6 +68,20 @@ def held_by_own(cursor: Any, declared: Declared) -> list[Fact]:
     return list(held_privileges(_server(cursor, declared), _own_account(cursor), own=True))
 
 
+def other_owners(cursor: Any, declared: Declared) -> dict[str, str]:
+    """The run-time accounts of other services that have INSERT on the whole of tables which this service declares as its own,
+    by table; nothing if the connection may not know. Tables have no owner here, and a migration account has privileges on
+    tables that its service has given up, too."""
+    if not declared.own or not _sees_everything(cursor):
+        return {}
+    cursor.execute(
+        "SELECT table_name, user FROM mysql.tables_priv WHERE db = %s AND table_name IN %s"
+        " AND user LIKE '%%-rw' AND user <> %s AND FIND_IN_SET('Insert', table_priv) ORDER BY table_name",
+        [declared.database, declared.own, declared.runtime],
+    )
+    return dict(cursor.fetchall())
+
+
 def existing_accounts(cursor: Any, declared: Declared) -> list[str]:
     """Those of `seen_accounts` that exist."""
     return [each for each in seen_accounts(cursor, declared) if _created(cursor, each)]

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ...accounts.declared import VERBS, Declared, TableAccess
+from ...accounts.declared import MIGRATE, VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
-from ..interface import Accounts
+from ..interface import Accounts, Asking
 from ..sql import quoted
 from .policies import condition_of, held_policies, normalized, row_policies
 from .privileges import (
@@ -164,6 +164,15 @@ class PostgreSQLAccounts(Accounts):
         )
         return [row[0] for row in cursor.fetchall()]
 
+    def other_owners(self, cursor: Any, declared: Declared) -> dict[str, str]:
+        cursor.execute(
+            "SELECT relname, rolname FROM pg_class JOIN pg_roles r ON r.oid = relowner WHERE relname = ANY(%s)"
+            " AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)"
+            " AND rolname LIKE %s AND rolname <> %s ORDER BY relname",
+            [list(declared.migrated), declared.schema, f"%{MIGRATE}", declared.migrate],
+        )
+        return dict(cursor.fetchall())
+
     def existing_accounts(self, cursor: Any, declared: Declared) -> list[str]:
         cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(declared.accounts)])
         return [row[0] for row in cursor.fetchall()]
@@ -249,29 +258,27 @@ class PostgreSQLAccounts(Accounts):
             return "it owns the database"
         return f"it may create tables in the schema {declared.schema}" if creates else ""
 
-    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
-        wanted: list[tuple[str, str, str | None]] = [
-            (verb, table, None) for table in declared.own for verb in VERBS
-        ]
-        wanted += [("SELECT", declared.version_table, None)] if declared.own else []
+    def ask_lacks(self, declared: Declared, account: str) -> Asking:
+        wanted = [(verb, table, "") for table in declared.own for verb in VERBS]
+        wanted += [("SELECT", declared.version_table, "")] if declared.own else []
         for access in declared.shared:
-            columns = [
-                (verb, column) for verb in access.verbs if verb != "DELETE" for column in access.columns
-            ]
-            wanted += [(verb, access.table, column) for verb, column in columns]
-            wanted += [("DELETE", access.table, None)] if "DELETE" in access.verbs else []
+            for verb in access.verbs:
+                columns = ("",) if verb == "DELETE" else access.columns
+                wanted += [(verb, access.table, column) for column in columns]
         if not wanted:
             return []
-        cursor.execute(
+        values = ", ".join(f"({', '.join(map(quoted, each))})" for each in wanted)
+        of = f"{quoted(account)}, c.oid"
+        rows = yield f"""
+            SELECT verb, name, part FROM (VALUES {values}) AS w(verb, name, part)
+                JOIN pg_class c ON relname = name
+                    AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = {quoted(declared.schema)})
+            WHERE NOT CASE WHEN part = '' THEN has_table_privilege({of}, verb)
+                WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = part AND NOT attisdropped)
+                THEN has_column_privilege({of}, part, verb) ELSE true END
+            ORDER BY name, part, verb
             """
-            SELECT verb, name, part FROM unnest(%s::text[], %s::text[], %s::text[]) AS w(verb, name, part)
-                JOIN pg_class c ON relname = name AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
-            WHERE NOT CASE WHEN part IS NULL THEN has_table_privilege(%s, c.oid, verb)
-                ELSE has_column_privilege(%s, c.oid, part, verb) END
-            """,
-            [*(list(each) for each in zip(*wanted, strict=True)), declared.schema, account, account],
-        )
         return [
             f"{verb} on column {table}.{column}" if column else f"{verb} on table {table}"
-            for verb, table, column in cursor.fetchall()
+            for verb, table, column in rows
         ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...accounts.declared import VERBS, Declared, TableAccess
+from ...accounts.declared import MIGRATE, VERBS, Declared, TableAccess
 from ...accounts.header import header
 from ..sql import quoted
 from .policies import row_policies
@@ -28,6 +28,7 @@ def script(declared: Declared) -> str:
             "SET client_encoding = 'UTF8';",
             "BEGIN;",
             "",
+            *_refuse_tables_of_others(declared),
             "-- Accounts",
             "",
             *(line for each in declared.accounts for line in _account(declared, each)),
@@ -50,6 +51,23 @@ def script(declared: Declared) -> str:
             "",
         ]
     )
+
+
+def _refuse_tables_of_others(declared: Declared) -> list[str]:
+    if not declared.migrate:
+        return []
+    tables = ", ".join(f"to_regclass({quoted(_qualified(declared, each))})" for each in declared.migrated)
+    return [
+        "-- A table of another service is not taken from it.",
+        "DO $$ DECLARE taken record; BEGIN",
+        "  FOR taken IN SELECT relname, rolname FROM pg_class c JOIN pg_roles r ON r.oid = relowner",
+        f"    WHERE c.oid IN ({tables}) AND rolname LIKE '%{MIGRATE}' AND rolname <> {quoted(declared.migrate)}",
+        "  LOOP",
+        "    RAISE EXCEPTION 'the table % belongs to another service, by its account %', taken.relname, taken.rolname;",
+        "  END LOOP;",
+        "END $$;",
+        "",
+    ]
 
 
 def _account(declared: Declared, account: str) -> list[str]:
