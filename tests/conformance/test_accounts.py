@@ -1,7 +1,7 @@
 """The accounts of services on a real server: what `grants` prints and applies, and what the accounts may do then."""
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import new_class as types_new
 from typing import Any
@@ -488,6 +488,16 @@ def test_rows_may_have_values_of_every_type(scene: Scene) -> None:
     script = scene.script(service)
     scene.as_admin(script)
     assert not scene.verify(service)
+
+
+def test_twenty_migrations_at_once_find_a_connection(scene: Scene) -> None:
+    """Each while it waits for the lock, and the one that works three."""
+    scene.ready()
+    with ExitStack() as stack:
+        for _ in range(22):
+            stack.enter_context(closing(scene.login("trigger-migrate")))
+        with closing(scene.login("trigger-migrate")) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
 
 
 def test_a_foreign_key_to_a_table_of_another_service(scene: Scene) -> None:

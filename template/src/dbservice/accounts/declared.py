@@ -20,8 +20,8 @@ ASSUMED_POOL_SIZE = 10
 """The DB_POOL_SIZE that connection limits count with where it is not set. The pool itself follows the cores of the machine then,
 which an administrator's machine knows nothing of; this is that of 4 cores, and a service with more sets DB_POOL_SIZE."""
 
-MIGRATION_CONNECTIONS = 8
-"""The connection limit of the migration account: two for each `migrate` (one holds the lock), and one that cancels."""
+MIGRATIONS = 20
+"""As many `migrate` run at once at least, or one for each replica of a roll-out."""
 
 MIGRATE = "-migrate"
 """How the names of all services' migration accounts end."""
@@ -76,8 +76,11 @@ class Declared:
 
     def connections(self, account: str) -> int:
         """The connection limit of an account: for the run-time account that of all replicas, twice, since a roll-out has old and
-        new ones. Each has besides its pool the health check and a connection that cancels a statement."""
-        return MIGRATION_CONNECTIONS if account == self.migrate else 2 * self.replicas * (self.pool_size + 2)
+        new ones. Each has besides its pool the health check and a connection that cancels a statement. Of the migrations those
+        that wait for the lock have one connection, the one that works has two more and one that cancels, and one may begin."""
+        if account == self.migrate:
+            return max(MIGRATIONS, 2 * self.replicas) + 4
+        return 2 * self.replicas * (self.pool_size + 2)
 
     @property
     def migrated(self) -> tuple[str, ...]:
