@@ -40,8 +40,20 @@ migrate: .venv var ## bring the database's schema up to date
 revision: .venv var ## write a migration for what changed in tables.py (m="what changed")
 	@$(if $(m),,$(error say what changes: make revision m="add a column"))$(BIN)/python -m $(PACKAGE) revision -m "$$m"
 
-grants: .venv ## print the SQL of the service's accounts (ARGS=--apply runs it as ADMIN_DB_USER)
+# What is printed for the service's own engine is kept in deploy/sql/, which a test compares.
+ENGINE := $(subst mariadb,mysql,$(shell sed -n '/^.tool.dbservice./,$$s/^database *= *"\(.*\)"/\1/p' pyproject.toml))
+PRINTED := $(if $(filter file,$(origin DB_TYPE)),$(ENGINE),$(DB_TYPE))
+ACCOUNTS := $(if $(filter --apply --cache,$(ARGS)),,$(if $(filter sqlite,$(ENGINE)),,$(filter $(ENGINE),$(PRINTED))))
+
+grants: .venv ## print the SQL of the service's accounts into deploy/sql/ (ARGS=--apply runs it as ADMIN_DB_USER)
+ifeq ($(ACCOUNTS),)
 	@$(BIN)/python -m $(PACKAGE) grants $(ARGS)
+else
+	@mkdir -p deploy/sql
+	@DB_TYPE=$(ENGINE) $(BIN)/python -m $(PACKAGE) grants $(ARGS) > deploy/sql/.accounts.sql || { rm deploy/sql/.accounts.sql; exit 1; }
+	@mv deploy/sql/.accounts.sql deploy/sql/accounts.sql
+	@cat deploy/sql/accounts.sql
+endif
 
 verify-access: .venv ## compare what the accounts hold on the server with what is declared
 	@$(BIN)/python -m $(PACKAGE) verify-access $(ARGS)

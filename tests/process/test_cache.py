@@ -14,8 +14,10 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 
 from dbservice import Cache, Limits, ReadOnlyCache, Row
+from dbservice.accounts import cache as accounts
 from dbservice.cache import CacheClient, CacheConnection
 from dbservice.errors import StartupError
 from dbservice.http import Router
@@ -310,6 +312,24 @@ async def test_a_host_without_the_client_is_an_error_at_the_start(
             pass
     async with client_of(settings_of(server, API, CACHE_HOST=""), tmp_path) as client:
         assert await asked(client) == NOTHING
+
+
+async def test_a_new_password_is_read_from_its_file(server: Redis, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD)
+    settings = settings_of(server, API, admin=True, CACHE_PASS="", CACHE_PASS_FILE=str(file))
+    async with cache_of(settings) as cache:
+        assert await cache.set("x", 1, ttl=60)
+        file.write_text("another")
+        new = settings_of(server, API, admin=True, CACHE_PASS="another")
+        assert len(accounts.apply(API, new)) == 2
+        assert await cache.get("x", int) == 1  # the open connection stays
+        server.command("CLIENT", "KILL", "USER", "api-cache")
+        async with asyncio.timeout(30):
+            while await cache.get("x", int) != 1:  # noqa: ASYNC110 - it happens in the server
+                await asyncio.sleep(0.01)
+    with server.connect("api-cache", PASSWORD) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
 
 
 async def test_tls_and_the_certificate_of_the_cache(server: Redis, tmp_path: Path) -> None:

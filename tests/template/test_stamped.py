@@ -133,6 +133,26 @@ def test_make_check_finds_a_misspelt_column(stamp: Stamp) -> None:
     assert f'routes/notes.py:{lines + 4}: error: "NotesRow" has no attribute "titel"' in done.stdout
 
 
+def test_make_grants_writes_the_file_that_a_test_compares(stamp: Stamp) -> None:
+    folder = stamp("default")
+    (tables,) = folder.glob("src/*/tables.py")
+    written, file = tables.read_text(), folder / "deploy/sql/accounts.sql"
+    stamped = file.read_text()
+    try:
+        tables.write_text(written + '\n\nclass More(Table, name="more"):\n    title = Column(String(20))\n')
+        failed = made(folder, "test", "ARGS=-k accounts_file")
+        assert failed.returncode and "run `make grants`" in failed.stdout
+        assert make(folder, "grants") == file.read_text() != stamped
+        assert '"public"."more"' in file.read_text()
+        file.write_text(stamped)
+        tables.write_text("nothing.of_the_kind\n")
+        assert made(folder, "grants").returncode and file.read_text() == stamped
+        assert [*file.parent.iterdir()] == [file]
+    finally:
+        tables.write_text(written)
+        file.write_text(stamped)
+
+
 @pytest.mark.parametrize("name", OF_EACH_KIND)
 def test_pyright_passes_too(stamp: Stamp, name: str, tmp_path: Path) -> None:
     folder = stamp(name)

@@ -373,7 +373,7 @@ def test_a_cache_has_a_client_and_an_account(stamp: Stamp, cache: str, shared: s
     answers = {"service_name": "a-b", "tables": {}, "shared": access}
     service, without = stamp(answers | {"cache": cache}), stamp(answers, "without")
     files = [{path.relative_to(each) for path in each.rglob("*")} for each in (service, without)]
-    added = ["deploy", "deploy/redis", "deploy/redis/users.acl", "tests/test_cache.py"]
+    added = ["deploy/redis", "deploy/redis/users.acl", "tests/test_cache.py"]
     assert sorted(map(str, files[0] - files[1])) == added and not files[1] - files[0]
     project = tomllib.loads((service / "pyproject.toml").read_text())
     needed = project["tool"]["setuptools"]["dynamic"]["dependencies"]["file"]

@@ -234,6 +234,8 @@ def _revision(service: "Service", options: Any) -> int:
         if path
         else "tables.py has no changes: no revision written."
     )
+    if path and (service.migrations.parent / "deploy/sql/accounts.sql").exists():
+        print("Then `make grants`, if tables are added or dropped: deploy/sql/accounts.sql names them.")
     return 0
 
 

@@ -36,6 +36,9 @@ class Limits:
     unready: float = 30.0
     """Seconds for which `/readyz` is 503 after a write that failed because the disk is full, the server is read-only or the
     account lacks a privilege, unless a write succeeds before."""
+    privileges: float = 5.0
+    """Seconds for which `/readyz` takes it that the account still has the privileges that it had; while it lacks one, it is
+    503, and looks each time."""
     body: int = 1024 * 1024
     """Maximum size of a request body in bytes; beyond it, 413."""
     body_values: int = 50_000

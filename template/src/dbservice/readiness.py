@@ -6,9 +6,12 @@ there, or leave a small pool with nothing to read with."""
 
 import asyncio
 import logging
+import time
 from typing import Protocol
 
 from . import migrations
+from .accounts.commands import ask_privileges, lacking
+from .accounts.declared import DeclaringService
 from .backends import Backend, ErrorKind
 from .errors import ServiceError
 from .reads import ReadPool
@@ -27,7 +30,7 @@ _SENTENCES = {
 _NO_ANSWER = "The database does not answer."
 
 
-class CheckedService(migrations.Owner, Protocol):
+class CheckedService(DeclaringService, migrations.Owner, Protocol):
     """What readiness must know of a service."""
 
     def backend(self, settings: Settings) -> Backend:
@@ -36,7 +39,8 @@ class CheckedService(migrations.Owner, Protocol):
 
 
 class Readiness:
-    """Checks what the start has checked: each server answers, is part of its cluster, and has the tables at `revision`."""
+    """Checks what the start has checked: each server answers, is part of its cluster, has the tables at `revision`, and lets
+    the account use them."""
 
     def __init__(self, service: CheckedService, backend: Backend, revision: str | None) -> None:
         settings = backend.settings
@@ -73,6 +77,8 @@ class _Server:
         self._pool: ReadPool | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._last = ""
+        self._ask_privileges = ask_privileges(service, backend)
+        self._privileges_at = float("-inf")
 
     async def problem(self) -> str:
         """The same as of `Readiness`, for this server."""
@@ -105,6 +111,8 @@ class _Server:
             await self._pool.start()
         else:
             await self._pool.check_health()
+        if sentence := await self._lacking():
+            return sentence, ""
         if self._revision is None:
             return "", ""
         try:
@@ -122,6 +130,23 @@ class _Server:
             return "", ""
         return await asyncio.to_thread(migrations.describe_mismatch, self._service, found, started=True), ""
 
+    async def _lacking(self) -> str:
+        """Which privileges the account lacks, for example after a table was dropped and made again, in a sentence."""
+        now = time.monotonic()
+        if self._ask_privileges is None or now < self._privileges_at + self._backend.limits.privileges:
+            return ""
+        assert self._pool is not None
+        asking = self._ask_privileges()
+        try:
+            statement = next(asking)
+            while True:
+                statement = asking.send(await self._pool.fetch_raw(statement))
+        except StopIteration as done:
+            if done.value:
+                return lacking(self._backend.settings.db_user, done.value)
+        self._privileges_at = now
+        return ""
+
     def _describe(self, error: BaseException) -> tuple[str, str]:
         if isinstance(error, ServiceError) and error.__cause__:
             error = error.__cause__
@@ -132,6 +157,7 @@ class _Server:
 
     def _drop(self, asking: "asyncio.Future[tuple[str, str]] | None") -> None:
         """Close the connection, in the background: a server that hangs must not hold up the next check."""
+        self._privileges_at = float("-inf")
         pool, self._pool = self._pool, None
         if pool is not None:
             closing = asyncio.ensure_future(_close(pool, asking))

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from ..backends.interface import Backend
+from ..backends.interface import Asking, Backend
 from ..errors import StartupError
 from . import cache
 from .apply import BackendOf, accounts_of, apply, refuse_tables_of_others, verify
@@ -18,6 +18,7 @@ __all__ = [
     "after_migration",
     "apply",
     "as_json",
+    "ask_privileges",
     "check_migration",
     "check_runtime",
     "check_tables",
@@ -51,7 +52,8 @@ def check_runtime(service: DeclaringService, backend: Backend) -> None:
     accounts, declared = accounts_of(service, backend)
     with closing(backend.connect(statement_timeout=backend.limits.statement)) as connection:
         cursor = connection.cursor()
-        excess = "it is that of migrations" if settings.db_user == settings.migrate_db_user else ""
+        migrates = settings.db_user in (settings.migrate_db_user, declared.migrate)
+        excess = "it is that of migrations" if migrates else ""
         if excess := excess or accounts.excess(cursor, declared):
             raise StartupError(
                 f"The service does not run as {settings.db_user}: {excess}. Run it as {declared.runtime}, which `grants --apply`"
@@ -65,6 +67,14 @@ def check_runtime(service: DeclaringService, backend: Backend) -> None:
             " for `grants` too",
             *(settings.db_pool_size, settings.db_user, declared.pool_size),
         )
+
+
+def ask_privileges(service: DeclaringService, backend: Backend) -> Callable[[], Asking] | None:
+    """What asks, with any driver, which privileges the account of `backend` lacks; None where there is one account, or none."""
+    if backend.accounts is None or backend.settings.db_single_account:
+        return None
+    accounts, declared = accounts_of(service, backend)
+    return lambda: accounts.ask_lacks(declared, backend.settings.db_user)
 
 
 def lacking(account: str, privileges: Sequence[str]) -> str:

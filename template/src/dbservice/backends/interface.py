@@ -5,7 +5,7 @@ Code outside this folder does not depend on the engine."""
 import enum
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from .refusals import Refusals
 from .statements import Lexer
 
 Convert = Callable[[Any], Any]
+Asking = Generator[str, Sequence[Sequence[Any]], list[str]]
 
 
 class ErrorKind(enum.Enum):
@@ -226,10 +227,21 @@ class Accounts(ABC):
         """Why the account of this connection must not serve requests, as the end of a sentence (`it is a superuser`); empty
         if it may. Any account can ask this of itself."""
 
-    @abstractmethod
     def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
         """The run-time privileges on existing tables that `account` lacks, for example `SELECT on table users`. Any account
         can ask this of itself."""
+        asking, rows = self.ask_lacks(declared, account), None
+        try:
+            while True:
+                cursor.execute(next(asking) if rows is None else asking.send(rows))
+                rows = cursor.fetchall()
+        except StopIteration as done:
+            lacking: list[str] = done.value
+            return lacking
+
+    @abstractmethod
+    def ask_lacks(self, declared: Declared, account: str) -> Asking:
+        """The same for any driver: yields statements, is sent their rows, and returns what `lacks` does."""
 
     # --- what an administrator runs
 

@@ -63,6 +63,9 @@ class _Account(redis.CredentialProvider):
         user, password = self._settings.cache_user, self._settings.cache_password()
         return (user, password) if user else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
 
 def _options(settings: Settings, user: str, password: str) -> dict[str, Any]:
     options: dict[str, Any] = {"host": settings.cache_host, "port": settings.cache_port}

@@ -154,19 +154,14 @@ class ReadPool:
     async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         slot = self._free.pop() if self._free else await self._acquire(self.backend.limits.acquire)
         limit = self.backend.limits.statement
-        fresh = slot.raw is None
         try:
-            if fresh:
+            if slot.raw is None:
                 await self._open(slot)
             try:
                 rows = await self.backend.fetch(slot.raw, sql, arguments, limit)
             except Exception as error:
-                # the connection was lost while idle: a read is safe to retry
-                if (
-                    fresh
-                    or isinstance(error, TimeoutError)
-                    or self.backend.classify_error(error) not in _RECONNECT
-                ):
+                # the connection was lost, while idle or now: a read is safe to retry, once
+                if isinstance(error, TimeoutError) or self.backend.classify_error(error) not in _RECONNECT:
                     raise
                 await self._close(slot)
                 await self._open(slot)

@@ -108,10 +108,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     return report
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def about(folder: Path) -> dict[str, Any]:
+    """`[tool.dbservice]` in the folder's pyproject.toml."""
     path = folder / "pyproject.toml"
-    about: dict[str, Any] = tomllib.loads(path.read_text())["tool"]["dbservice"] if path.is_file() else {}
-    return about
+    found: dict[str, Any] = tomllib.loads(path.read_text())["tool"]["dbservice"] if path.is_file() else {}
+    return found
 
 
 def engines(config: pytest.Config) -> list[str]:
@@ -123,13 +124,13 @@ def engines(config: pytest.Config) -> list[str]:
                 f"--engines: {', '.join(sorted(unknown))} is not one of {', '.join(_ENGINES)}"
             )
         return [str(name) for name in named.split(",")]
-    own = _about(config.rootpath).get("database", "sqlite")
+    own = about(config.rootpath).get("database", "sqlite")
     return ["sqlite"] if own == "sqlite" else ["sqlite", own]
 
 
 def the_service(folder: Path) -> Service:
     """The service in `[tool.dbservice]` of the folder's pyproject.toml."""
-    module, _, name = _about(folder)["service"].partition(":")
+    module, _, name = about(folder)["service"].partition(":")
     service: Service = getattr(import_module(module), name)
     return service
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...accounts.declared import Declared, TableAccess
 from ...accounts.facts import Fact
-from ..interface import Accounts
+from ..interface import Accounts, Asking
 from .grants import of_own, of_references, of_shared
 from .held import (
     existing_accounts,
@@ -17,7 +17,7 @@ from .held import (
     without_other_installations,
 )
 from .names import account_name
-from .own_account import excess, lacks
+from .own_account import ask_lacks, excess
 from .passwords import NO_PASSWORD, identified
 from .row_views import row_views, view_account, view_fact
 from .script import script
@@ -103,15 +103,9 @@ class MySQLAccounts(Accounts):
     def excess(self, cursor: Any, declared: Declared) -> str:
         return excess(cursor, declared)
 
-    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
+    def ask_lacks(self, declared: Declared, account: str) -> Asking:
         wanted = self.of_tables(declared, [each.table for each in declared.shared])
-        cursor.execute(
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s", [declared.database]
-        )
-        existing = [row[0] for row in cursor.fetchall()]
-        return lacks(
-            cursor, declared, [each for each in wanted if each.account == declared.runtime], existing
-        )
+        return ask_lacks(declared, [each for each in wanted if each.account == declared.runtime])
 
     # --- what an administrator runs
 

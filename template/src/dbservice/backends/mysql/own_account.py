@@ -1,11 +1,15 @@
 """What an account of MySQL or MariaDB finds out about itself, without looking at others."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from ...accounts.declared import Declared
 from ...accounts.facts import Fact
+from ..interface import Asking
+from ..sql import quoted
 from .held import held_by_own
 from .names import covers
+from .privileges import Server, held_privileges
 from .row_views import row_views
 
 _SCHEMA_VERBS = frozenset(
@@ -31,39 +35,44 @@ def excess(cursor: Any, declared: Declared) -> str:
         f"table {each}" for each in (*declared.migrated, declared.journal, declared.lock_table, *behind_views)
     }
     for verb, thing in _grants(cursor, declared):
-        if verb in _SCHEMA_VERBS and (thing in tables or covers(thing, declared.database)):
+        if covers(thing, declared.database) or (verb in _SCHEMA_VERBS and thing in tables):
             return f"it has {verb} on {thing}"
         seen = thing.removeprefix("column ").partition(".")[0] if thing.startswith("column ") else thing[6:]
-        if behind_views and (
-            seen in behind_views
-            or (verb in ("SELECT", "UPDATE", "DELETE") and covers(thing, declared.database))
-        ):
+        if seen in behind_views:
             return f"it sees all rows of {', '.join(sorted(behind_views))}: it has {verb} on {thing}"
     return ""
 
 
-def lacks(cursor: Any, declared: Declared, wanted: list[Fact], existing: list[str]) -> list[str]:
-    """Those of the `wanted` facts that the account lacks. An account is shown no table that it has no privilege on: of such a
+def ask_lacks(declared: Declared, wanted: list[Fact]) -> Asking:
+    """Asks which of the `wanted` facts the account lacks. An account is shown no table that it has no privilege on: of such a
     table of another service it cannot say whether it exists."""
-    held = set(_grants(cursor, declared))
+    lines = [str(row[0]) for row in (yield "SHOW GRANTS")]
+    server = Server(False, declared.database, frozenset(row_views(declared)), lambda _: lines, ())
+    held = set(_verbs_and_objects(held_privileges(server, declared.runtime, own=True)))
     in_all = {verb for verb, thing in held if covers(thing, declared.database)}
     if "ALL PRIVILEGES" in in_all:
         return []
-    views = row_views(declared)
-    unseen = {each.table for each in declared.shared if not each.rows and each.table not in existing}
-    unseen |= {view for view in views if view not in existing}
     missing = []
     for fact in wanted:
         verb, _, thing = fact.text.partition(" on ")
         kind, _, name = thing.partition(" ")
         table = name.partition(".")[0] if kind == "column" else name
-        found = (verb, thing) in held or (verb, f"table {table}") in held or verb in in_all
-        if not found and table not in unseen:
-            missing.append(fact.text)
-    return missing
+        if not ((verb, thing) in held or (verb, f"table {table}") in held or verb in in_all):
+            missing.append((fact.text, table))
+    if not missing:
+        return []
+    rows = yield f"SELECT table_name FROM information_schema.tables WHERE table_schema = {quoted(declared.database)}"
+    existing = {row[0] for row in rows}
+    unseen = {each.table for each in declared.shared if not each.rows and each.table not in existing}
+    unseen |= {view for view in row_views(declared) if view not in existing}
+    return [text for text, table in missing if table not in unseen]
 
 
 def _grants(cursor: Any, declared: Declared) -> list[tuple[str, str]]:
-    """Verbs and objects, for example SELECT and `table users`."""
-    texts = [each.text.partition(" on ") for each in held_by_own(cursor, declared)]
+    return _verbs_and_objects(held_by_own(cursor, declared))
+
+
+def _verbs_and_objects(facts: Iterable[Fact]) -> list[tuple[str, str]]:
+    """For example SELECT and `table users`."""
+    texts = [each.text.partition(" on ") for each in facts]
     return [(verb, thing) for verb, on, thing in texts if on]

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...accounts.declared import MIGRATE, VERBS, Declared, TableAccess
 from ...accounts.facts import Fact
-from ..interface import Accounts
+from ..interface import Accounts, Asking
 from ..sql import quoted
 from .policies import condition_of, held_policies, normalized, row_policies
 from .privileges import (
@@ -237,50 +237,52 @@ class PostgreSQLAccounts(Accounts):
             cursor.execute(f"REVOKE {owners} FROM CURRENT_USER")
 
     def excess(self, cursor: Any, declared: Declared) -> str:
+        tables = [*declared.own, declared.version_table, *(each.table for each in declared.shared)]
         cursor.execute(
             """
-            SELECT rolsuper, rolbypassrls, pg_has_role(oid, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER'),
+            SELECT rolsuper, rolbypassrls, rolcreaterole,
+                pg_has_role(oid, (SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER'),
                 has_schema_privilege(%(schema)s, 'CREATE'),
+                ARRAY(SELECT rolname::text FROM pg_roles WHERE (rolsuper OR rolbypassrls) AND pg_has_role(oid, 'MEMBER') ORDER BY 1),
                 ARRAY(SELECT relname::text FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s) AND relname = ANY(%(tables)s)
                     AND pg_has_role(relowner, 'MEMBER') ORDER BY 1)
             FROM pg_roles WHERE rolname = current_user
             """,
-            {"schema": declared.schema, "tables": [*declared.own, declared.version_table]},
+            {"schema": declared.schema, "tables": tables},
         )
-        superuser, sees_all, owns_database, creates, owned = cursor.fetchone()
-        if superuser:
-            return "it is a superuser"
-        if sees_all:
-            return "it sees past row security (BYPASSRLS)"
-        if owned:
-            return f"it owns {', '.join(owned)}"
-        if owns_database:
-            return "it owns the database"
-        return f"it may create tables in the schema {declared.schema}" if creates else ""
+        superuser, sees_all, creates_roles, owns_database, creates, powerful, owned = cursor.fetchone()
+        reasons = {
+            "it is a superuser": superuser,
+            "it sees past row security (BYPASSRLS)": sees_all,
+            f"it is a member of {', '.join(powerful)}, which sees past row security": powerful,
+            f"it owns {', '.join(owned)}": owned,
+            "it owns the database": owns_database,
+            "it may create roles (CREATEROLE)": creates_roles,
+            f"it may create tables in the schema {declared.schema}": creates,
+        }
+        return next((sentence for sentence, holds in reasons.items() if holds), "")
 
-    def lacks(self, cursor: Any, declared: Declared, account: str) -> list[str]:
-        wanted: list[tuple[str, str, str | None]] = [
-            (verb, table, None) for table in declared.own for verb in VERBS
-        ]
-        wanted += [("SELECT", declared.version_table, None)] if declared.own else []
+    def ask_lacks(self, declared: Declared, account: str) -> Asking:
+        wanted = [(verb, table, "") for table in declared.own for verb in VERBS]
+        wanted += [("SELECT", declared.version_table, "")] if declared.own else []
         for access in declared.shared:
-            columns = [
-                (verb, column) for verb in access.verbs if verb != "DELETE" for column in access.columns
-            ]
-            wanted += [(verb, access.table, column) for verb, column in columns]
-            wanted += [("DELETE", access.table, None)] if "DELETE" in access.verbs else []
+            for verb in access.verbs:
+                columns = ("",) if verb == "DELETE" else access.columns
+                wanted += [(verb, access.table, column) for column in columns]
         if not wanted:
             return []
-        cursor.execute(
+        values = ", ".join(f"({', '.join(map(quoted, each))})" for each in wanted)
+        of = f"{quoted(account)}, c.oid"
+        rows = yield f"""
+            SELECT verb, name, part FROM (VALUES {values}) AS w(verb, name, part)
+                JOIN pg_class c ON relname = name
+                    AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = {quoted(declared.schema)})
+            WHERE NOT CASE WHEN part = '' THEN has_table_privilege({of}, verb)
+                WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = part AND NOT attisdropped)
+                THEN has_column_privilege({of}, part, verb) ELSE true END
+            ORDER BY name, part, verb
             """
-            SELECT verb, name, part FROM unnest(%s::text[], %s::text[], %s::text[]) AS w(verb, name, part)
-                JOIN pg_class c ON relname = name AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
-            WHERE NOT CASE WHEN part IS NULL THEN has_table_privilege(%s, c.oid, verb)
-                ELSE has_column_privilege(%s, c.oid, part, verb) END
-            """,
-            [*(list(each) for each in zip(*wanted, strict=True)), declared.schema, account, account],
-        )
         return [
             f"{verb} on column {table}.{column}" if column else f"{verb} on table {table}"
-            for verb, table, column in cursor.fetchall()
+            for verb, table, column in rows
         ]
