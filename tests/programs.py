@@ -22,6 +22,12 @@ def needed_file(path: str, package: str) -> str:
     return path
 
 
+def needed_root() -> None:
+    """The same for root, as whom CI runs the tests."""
+    if os.geteuid() != 0:
+        _missing("NOT TESTED: this test makes a container by hand, which needs root")
+
+
 def _missing(sentence: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
         pytest.fail(sentence, pytrace=False)
