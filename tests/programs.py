@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from typing import NoReturn
 
 import pytest
@@ -20,6 +21,20 @@ def needed_file(path: str, package: str) -> str:
     if not os.path.exists(path):
         _missing(f"NOT TESTED: there is no {path} here (Debian: apt-get install {package})")
     return path
+
+
+def needed_wheel(name: str, package: str) -> str:
+    """The same for a program of the group `dev` in pyproject.toml."""
+    found = shutil.which(name, path=os.path.dirname(sys.executable)) or shutil.which(name)
+    if found is None:
+        _missing(f"NOT TESTED: there is no {name} here (PyPI: {package})")
+    return found
+
+
+def needed_root() -> None:
+    """The same for root, as whom CI runs the tests."""
+    if os.geteuid() != 0:
+        _missing("NOT TESTED: this test makes a container by hand, which needs root")
 
 
 def _missing(sentence: str) -> NoReturn:
