@@ -95,12 +95,13 @@ def revision(service: Owner, message: str) -> Path | None:
     if script.upgrade_ops is None or script.upgrade_ops.is_empty():
         return None
     review.check_portable(script)
-    dropped = review.describe_drops(script)
+    dropped, breaking = review.describe_drops(script), review.breaks_older_code(script)
     review.isolate_renames(script)
     for sentence in dropped:
         logger.warning("the revision %s", sentence)
     path = versions / f"{_new_revision_id(service, message)}.py"
-    render.write_revision(path, message, script_directory(service).get_current_head(), script, dropped)
+    before = script_directory(service).get_current_head()
+    render.write_revision(path, message, before, script, dropped, breaks_older_code=breaking)
     return path
 
 
