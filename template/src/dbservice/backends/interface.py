@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from ..accounts.declared import Declared
 from ..accounts.facts import Fact
@@ -138,12 +139,14 @@ class Migrations(ABC):
 
     def engine(self) -> sa.Engine:
         """SQLAlchemy's engine for migrations: no pool, no statement timeout."""
-        return sa.create_engine(
+        engine = sa.create_engine(
             f"{self.drivername}://",
             creator=lambda: self.backend.connect(autocommit=False),
             poolclass=sa.pool.NullPool,
             hide_parameters=True,  # an error may reach a log
         )
+        event.listen(engine, "connect", lambda _, record: record.info.update(limits=self.backend.limits))
+        return engine
 
     def create_schema(self, connection: sa.Connection) -> None:
         """Create the schema if it is missing. Leaves no transaction open."""
@@ -171,6 +174,11 @@ class Migrations(ABC):
                     raise TimeoutError(lock.how_to_end_holder())
                 sleep(0.1)
             yield lock
+
+    def lock_holders(self, tables: Sequence[str]) -> str:
+        """Which sessions use these tables, as part of a sentence; empty if nobody can say. Raises the driver's exceptions,
+        among them that the account may not know."""
+        return ""
 
     @abstractmethod
     def cancel(self, connection: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from alembic import context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import exc
@@ -50,8 +51,24 @@ def run(service: Owner) -> None:
         version_table=service.version_table,
         transaction_per_migration=True,
     )
+    _announce_revisions(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _announce_revisions(migration: MigrationContext) -> None:
+    """Tell the engine's implementation which revision its next operations belong to; Alembic itself only tells afterwards."""
+    begin, steps = getattr(migration.impl, "begin_revision", None), migration._migrations_fn
+    if begin is None or steps is None:
+        return
+
+    def announced(*arguments: Any) -> Iterator[Any]:
+        for step in steps(*arguments):
+            if (revision := getattr(step, "revision", None)) is not None:  # none of `alembic stamp`
+                begin(revision.module)
+            yield step
+
+    migration._migrations_fn = announced
 
 
 def script_directory(service: Owner) -> ScriptDirectory:
