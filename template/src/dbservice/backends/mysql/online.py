@@ -26,7 +26,7 @@ _NOT_SUPPORTED = {1845, 1846}
 """The server cannot do it in this way, with or without a reason."""
 
 _CHANGE = re.compile(
-    r"\s*(?:ALTER\s+TABLE\s+`(?P<table>(?:[^`]|``)+)`\s+(?!RENAME\s+TO\b)|(?P<index>CREATE\s+(?:UNIQUE\s+)?INDEX|DROP\s+INDEX)\s"
+    r"\s*(?:ALTER\s+TABLE\s+`(?P<table>(?:[^`]|``)+)`\s+(?!RENAME\s+TO\b)|(?P<index>CREATE\s+(?:UNIQUE\s+)?INDEX)\s"
     r".*?\sON\s+`(?P<of>(?:[^`]|``)+)`)",
     re.IGNORECASE | re.DOTALL,
 )
