@@ -306,6 +306,8 @@ class Backend(ABC):
         writes: bool = True,
     ) -> None:
         self.settings, self.schema, self.application, self.writes = settings, schema, application, writes
+        self.system = self.name
+        """What the server is, as OpenTelemetry names it; known when `connect` has reached it."""
         self.compiled_for = f"{self.name} {application}"
         """What a compiled query depends on besides its statement."""
         self.limits = limits or Limits()
