@@ -104,7 +104,7 @@ class RequestMiddleware:
                 route = getattr(inner.get("route"), "path", "none")
                 running.metrics.observe(method, route, status, time.perf_counter() - started)
                 if span is not None:
-                    span.end(method, route, status, error_type)
+                    span.end(route, status, error_type)
 
 
 def _cut_off(method: str) -> Response:

@@ -48,7 +48,8 @@ class Batches(SpanProcessor):
         if self._thread.is_alive():
             lost = len(self._queue)
             self._queue.clear()
-            logger.warning("%d or more spans are lost: the collector did not take them in time", lost)
+            self.counts["dropped"] += lost
+            logger.warning("%d spans are lost: the collector did not take them in time", lost)
         self._exporter.shutdown()
 
     def shutdown(self) -> None:
