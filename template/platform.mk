@@ -10,10 +10,10 @@ endif
 run migrate revision grants verify-access: export DB_TYPE := $(DB_TYPE)
 run migrate revision grants verify-access: export DB_NAME := $(DB_NAME)
 
-.PHONY: help .venv run test check format migrate revision grants verify-access update clean
+.PHONY: help .venv run test check format migrate revision grants verify-access check-update update clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+%?:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv:
 	@sh scripts/bootstrap.sh venv --editable '.[dev]' --constraint src/dbservice/constraints.txt
@@ -57,6 +57,13 @@ endif
 
 verify-access: .venv ## compare what the accounts hold on the server with what is declared
 	@$(BIN)/python -m $(PACKAGE) verify-access $(ARGS)
+
+# make deploy-production, deploy-local ...: an environment of deploy/environments/, or this machine without a container.
+deploy-%: ## deploy an environment, after scripts/migrate.sh (ARGS=--dry-run)
+	@sh scripts/deploy.sh $* $(ARGS)
+
+check-update: ## say whether the template has a newer version
+	@sh scripts/bootstrap.sh copier check-update $(ARGS)
 
 update: ## update the platform from the template (ARGS="--vcs-ref 1.2.0" for one version)
 	@sh scripts/bootstrap.sh copier update --skip-answered $(ARGS)
