@@ -12,13 +12,9 @@ stop_local() {
     pid=$(cat "$process")
     if ps -p "$pid" -o args= 2>/dev/null | grep -q -- "-m $package serve"; then
         run kill "$pid"
-        [ -n "$dry_run" ] || wait_for_end "$pid"
+        while [ -z "$dry_run" ] && runs "$pid"; do sleep 0.2; done
     fi
     [ -n "$dry_run" ] || rm -f "$process"
-}
-
-wait_for_end() {
-    while kill -0 "$1" 2>/dev/null; do sleep 0.2; done
 }
 
 start_local() {
@@ -30,12 +26,14 @@ start_local() {
     nohup .venv/bin/python -m "$package" serve >>"$log" 2>&1 </dev/null &
     pid=$!
     say "$pid" >"$process"
-    until ask /readyz >/dev/null; do
-        if ! kill -0 "$pid" 2>/dev/null; then
+    ends=$(($(date +%s) + ${DEPLOY_TIMEOUT:-300}))
+    until answer=$(ask /readyz); do
+        if ! runs "$pid"; then
             rm -f "$process"
             tail -n 5 "$log" >&2
             fail "$service did not start: see the end of $log above."
         fi
+        [ "$(date +%s)" -lt "$ends" ] || fail "$service is not ready (process $pid, log $log): $answer"
         sleep 0.2
     done
     say "$service serves on $url (process $pid, log $log). To stop it: kill $pid"

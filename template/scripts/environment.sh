@@ -52,10 +52,11 @@ service=$(printf %s "$package" | tr _ -)
 
 # Says the command, and runs it unless this is a dry run.
 run() {
-    case $1 in
-    kube) say "+ kubectl${KUBE_CONTEXT:+ --context=$KUBE_CONTEXT} --namespace=$namespace ${*#kube}" | sed 's/  */ /g; s/ kube / /' ;;
-    *) say "+ $*" ;;
-    esac
+    if [ "$1" = kube ]; then
+        shift
+        set -- "$kubectl" ${KUBE_CONTEXT:+--context="$KUBE_CONTEXT"} --namespace="$namespace" "$@"
+    fi
+    say "+ $*"
     [ -n "$dry_run" ] || "$@"
 }
 
@@ -76,6 +77,9 @@ local_settings() {
     process=var/local-$PORT.pid log=var/local-$PORT.log
 }
 
+# Whether the process $1 runs: one that has ended may stay in the list until its parent asks.
+runs() { ps -p "$1" -o stat= 2>/dev/null | grep -q '^[^Z]'; }
+
 # What a health check of this machine's service answers, in a line; fails unless it is 200.
 ask() {
     "${PYTHON:-python3}" -c '
@@ -91,7 +95,8 @@ except urllib.error.HTTPError as error:
         pass
     sys.exit(f"{error.code} {text}")
 except OSError as error:
-    sys.exit(f"no answer: {getattr(error, "reason", error)}")
+    reason = getattr(error, "reason", error)
+    sys.exit(f"no answer: {reason}")
 ' "$url$1" 2>&1
 }
 
