@@ -39,7 +39,7 @@ bench: .venv ## compare the service with hand-written ones (ARGS=--strict fails 
 attack: .venv ## attack a stamped service on each engine (ARGS="--engines sqlite --short")
 	@attack/attack $(ARGS)
 
-scene: .venv ## four services on one database: their accounts, and who can do what (ARGS=mysql for another engine)
+scene: .venv ## four services on one database: their accounts, and who can do what (ARGS=mariadb, mysql, galera)
 	@PYTHONPATH=template/src $(BIN)/python -m scene $(ARGS)
 
 clean: ## remove what was made here

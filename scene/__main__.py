@@ -4,8 +4,14 @@ The exit status is 1 if anything is not as declared."""
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import cycle
+
+import psycopg2
+import pymysql
+from tests.galera import galera_cluster
 
 from dbservice.cli import NO_ACCOUNTS
 from dbservice.testing import servers
@@ -17,7 +23,7 @@ from .services import ROOT, SceneError, StampedService, all_at_once, at_once, st
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make scene", usage="make scene [ARGS=ENGINE]", description=__doc__)
     parser.add_argument(
-        "engine", nargs="?", default="postgresql", choices=[*sorted(servers.ENGINES), "sqlite"]
+        "engine", nargs="?", default="postgresql", choices=[*sorted(servers.ENGINES), "galera", "sqlite"]
     )
     engine = parser.parse_args().engine
     if engine == "sqlite":
@@ -25,29 +31,44 @@ def main() -> int:
         return 0
     try:
         return _scene(engine)
-    except (SceneError, servers.ServerNotFound, servers.Failed) as error:
-        print(f"make scene: {error}", file=sys.stderr)
+    except (SceneError, servers.ServerNotFound, servers.Failed, psycopg2.Error, pymysql.Error) as error:
+        print(f"make scene: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 
 
 def _scene(engine: str) -> int:
     started = time.monotonic()
-    folders = stamp(ROOT / "build/scene", engine)
-    with servers.own(engine) as server:
-        version = " ".join(server.version.removeprefix("PostgreSQL ").split()[:1])
-        print(f"{len(folders)} services stamped; one server, {engine} {version}; one database\n", flush=True)
-        database = server.create_database("app_db")
-        services = [StampedService(name, folder, database, server) for name, folder in folders.items()]
+    folders = stamp(ROOT / "build/scene", "mariadb" if engine == "galera" else engine)
+    with _nodes(engine) as nodes:
+        version = " ".join(nodes[0].version.removeprefix("PostgreSQL ").split()[:1])
+        where = f"{len(nodes)} nodes of a cluster" if len(nodes) > 1 else "one server"
+        print(f"{len(folders)} services stamped; {where}, {engine} {version}; one database\n", flush=True)
+        database = nodes[0].create_database("app_db")
+        services = [
+            StampedService(name, folder, replace(database, port=node.port), node, nodes[1:] and nodes)
+            for (name, folder), node in zip(folders.items(), cycle(nodes), strict=False)
+        ]
         try:
             _provision(services)
             _serve(services)
-            code = _show(services, server, database)
+            code = _show(services, nodes[0], database)
         finally:
             for each in services:
                 with suppress(ProcessLookupError):
                     each.stop()
     print(f"\n{time.monotonic() - started:.0f} seconds")
     return code
+
+
+@contextmanager
+def _nodes(engine: str) -> Iterator[list[servers.Server]]:
+    """The server, or those of a cluster, on which the services are by turns."""
+    if engine == "galera":
+        with galera_cluster() as nodes:
+            yield nodes
+    else:
+        with servers.own(engine) as server:
+            yield [server]
 
 
 def _provision(services: Sequence[StampedService]) -> None:

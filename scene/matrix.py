@@ -128,15 +128,14 @@ def _journals(login: Login, declared: Sequence[Declared]) -> Iterator[None]:
     if login.database.type == "postgresql":
         yield
         return
-    made = [
-        (each.migrate, table)
-        for each in declared
-        if each.migrate
-        for table in (each.journal, each.lock_table)
-    ]
-    for account, table in made:
-        with closing(login.connect(account)) as connection:
-            connection.cursor().execute(f"CREATE TABLE {name(table, False)} (id BIGINT PRIMARY KEY)")
+    made = []
+    for each in declared:
+        for table in (each.journal, each.lock_table) if each.migrate else ():
+            with closing(login.connect(each.migrate or "")) as connection:
+                cursor = connection.cursor()
+                if not cursor.execute("SHOW TABLES LIKE %s", [table]):  # a cluster keeps the lock
+                    cursor.execute(f"CREATE TABLE {name(table, False)} (id BIGINT PRIMARY KEY)")
+                    made.append((each.migrate or "", table))
     try:
         yield
     finally:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import httpx
+
 from .rows import SECRET, Rows
-from .services import StampedService
+from .services import SceneError, StampedService
 
 _ROWS = "/v1/platform_integrations"
 
@@ -32,7 +34,7 @@ def run(services: Mapping[str, StampedService]) -> tuple[list[Asked], Rows]:
     backend, connector = services["backend-api"], services["connector"]
     analytics, twitch = services["analytics"], services["twitch-trigger"]
     user = backend.ask("POST", "/v1/users", {"email": "a@b.example", "password": "secret"})
-    session = {"user_id": user.json()["id"], "token": "123e4567-e89b-12d3-a456-426614174000"}
+    session = {"user_id": _id(user), "token": "123e4567-e89b-12d3-a456-426614174000"}
     sessions = backend.ask("POST", "/v1/sessions", session)
     made = [
         connector.ask(
@@ -42,7 +44,7 @@ def run(services: Mapping[str, StampedService]) -> tuple[list[Asked], Rows]:
         )
         for platform in ("discord", "twitch", "slack")
     ]
-    other = f"{_ROWS}/{made[0].json()['id']}"
+    other = f"{_ROWS}/{_id(made[0])}"
     own = twitch.ask("POST", _ROWS, {"channel": "mine", "enabled": True})
     seen = analytics.ask("GET", "/v1/users").json()["items"]
     asked = [
@@ -71,7 +73,7 @@ def run(services: Mapping[str, StampedService]) -> tuple[list[Asked], Rows]:
                 twitch.ask(
                     "POST", _ROWS, {"platform": "discord", "channel": "x", "enabled": True}
                 ).status_code,
-                twitch.ask("PATCH", f"{_ROWS}/{own.json()['id']}", {"platform": "discord"}).status_code,
+                twitch.ask("PATCH", f"{_ROWS}/{_id(own)}", {"platform": "discord"}).status_code,
             ),
         ),
         _of_rows(
@@ -87,9 +89,15 @@ def run(services: Mapping[str, StampedService]) -> tuple[list[Asked], Rows]:
             (", ".join(sorted(seen[0])), analytics.ask("POST", "/v1/users", {}).status_code),
         ),
     ]
-    return asked, Rows(mine=own.json()["id"], other=made[0].json()["id"], declared=2)
+    return asked, Rows(mine=_id(own), other=_id(made[0]), declared=2)
 
 
 def _of_rows(name: str, words: str, service: StampedService, expected: tuple[str, ...]) -> Asked:
     answer = service.ask("GET", _ROWS).json()
     return Asked(name, words, expected, tuple(each["platform"] for each in answer["items"]))
+
+
+def _id(answer: httpx.Response) -> int:
+    if answer.status_code != 201:
+        raise SceneError(f"POST {answer.url} was answered {answer.status_code}: {answer.text}")
+    return int(answer.json()["id"])

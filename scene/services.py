@@ -36,6 +36,8 @@ class StampedService:
     folder: Path
     database: servers.Database
     server: servers.Server
+    nodes: Sequence[servers.Server] = ()
+    """Those of a Galera cluster, of which `server` is the one that the service uses."""
     port: int = field(default_factory=servers.free_port)
     passwords: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
@@ -76,7 +78,9 @@ class StampedService:
         return values
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run `python -m <package> ...` with all accounts in the environment."""
+        """Run `python -m <package> ...` with all accounts in the environment, and what is about accounts on all nodes."""
+        if arguments[0] in ("grants", "verify-access"):
+            arguments += tuple(f"--node={each.host}:{each.port}" for each in self.nodes)
         return subprocess.run(
             self._command_line(*arguments),
             env=self._whole(self.environ(administrator=True)),

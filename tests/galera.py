@@ -27,8 +27,9 @@ def galera_node(config: pytest.Config) -> Iterator[Server]:
 
 
 @contextmanager
-def galera_cluster(config: pytest.Config) -> Iterator[list[Server]]:
-    """Three servers of MariaDB that are one Galera cluster. A database made on one of them is on all."""
+def galera_cluster(config: pytest.Config | None = None) -> Iterator[list[Server]]:
+    """Three servers of MariaDB that are one Galera cluster. A database made on one of them is on all. Without the `config` of
+    tests, raises ServerNotFound for what cannot be had."""
     port = _free_port()
     with ExitStack() as stack:
         first = MariaDB(options=_options(config, "gcomm://", port))
@@ -69,9 +70,13 @@ class _Copy(MariaDB):
         process.run(["cp", "-a", self._copied, process.folder / "data"])
 
 
-def _options(config: pytest.Config, address: str, port: int) -> list[str]:
-    plugin.find_server("mariadb", config)  # skips what cannot be had
-    provider = needed_file("/usr/lib/galera/libgalera_smm.so", "galera-4")
+def _options(config: pytest.Config | None, address: str, port: int) -> list[str]:
+    provider = "/usr/lib/galera/libgalera_smm.so"
+    if config is not None:
+        plugin.find_server("mariadb", config)  # skips what cannot be had
+        needed_file(provider, "galera-4")
+    elif not Path(provider).exists():
+        raise servers.ServerNotFound(f"There is no {provider} here (Debian: apt-get install galera-4).")
     own = f"gmcast.listen_addr=tcp://127.0.0.1:{port};ist.recv_addr=127.0.0.1:{_free_port()}"
     return [
         "--wsrep-on=ON",

@@ -1,4 +1,4 @@
-"""An account that loses a privilege while its service runs: `/readyz` names what it lacks, before a client finds out."""
+"""An account that loses a privilege while its service runs: `/readyz` says so before a client finds out, and the log what."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,6 +14,8 @@ from ..assertions import problem
 from ..sample_service import NOWHERE, client_of
 from .account_scene import TRIGGER, KnownUsers, Scene, TwitchIntegrations, account_scene, module_of
 
+REFUSED = "The database refuses the service's account."
+
 
 @pytest.fixture
 def scene(own_server: Server) -> Iterator[Scene]:
@@ -28,7 +30,9 @@ def running(scene: Scene, **more: str) -> AbstractAsyncContextManager[Running]:
     return service.running(scene.settings(service, **more))
 
 
-async def test_readyz_names_what_the_account_lacks(scene: Scene) -> None:
+async def test_what_the_account_lacks_is_not_ready_and_in_the_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     account, rows = scene.sql_account("trigger-rw"), scene.rows_of_trigger()
     postgresql = scene.engine == "postgresql"
     lost = {
@@ -45,7 +49,8 @@ async def test_readyz_names_what_the_account_lacks(scene: Scene) -> None:
             scene.as_admin(f"REVOKE {revoked} FROM {account}")
             for _ in range(2):
                 detail = problem(await client.get("/readyz"), 503)["detail"]
-                assert detail == f"The account trigger-rw lacks {named}: run `grants --apply`."
+                assert detail == REFUSED
+            assert f"The account trigger-rw lacks {named}: run `grants --apply`." in caplog.text
             await asyncio.to_thread(scene.apply, TRIGGER)
             assert (await client.get("/readyz")).status_code == 200
     scene.as_admin(f"REVOKE INSERT ON jobs FROM {account}")
@@ -53,7 +58,9 @@ async def test_readyz_names_what_the_account_lacks(scene: Scene) -> None:
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_a_table_that_its_owner_drops_and_makes_again(scene: Scene) -> None:
+async def test_a_table_that_its_owner_drops_and_makes_again(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     """PostgreSQL forgets what was granted on it; the others keep grants by name."""
     make = "CREATE TABLE users (id BIGINT PRIMARY KEY, email VARCHAR(255))"
     async with running(scene) as service, client_of(service) as client:
@@ -64,7 +71,8 @@ async def test_a_table_that_its_owner_drops_and_makes_again(scene: Scene) -> Non
         if scene.engine == "postgresql":
             detail = problem(await client.get("/readyz"), 503)["detail"]
             lacks = "SELECT on column users.email, SELECT on column users.id"
-            assert detail == f"The account trigger-rw lacks {lacks}: run `grants --apply`."
+            assert detail == REFUSED
+            assert f"The account trigger-rw lacks {lacks}: run `grants --apply`." in caplog.text
             await asyncio.to_thread(scene.apply, TRIGGER)
         assert (await client.get("/readyz")).status_code == 200
         scene.as_account("connector-migrate", "ALTER TABLE users DROP COLUMN email")

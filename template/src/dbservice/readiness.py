@@ -111,8 +111,8 @@ class _Server:
             await self._pool.start()
         else:
             await self._pool.check_health()
-        if sentence := await self._lacking():
-            return sentence, ""
+        if details := await self._lacking():
+            return _SENTENCES[ErrorKind.NO_PRIVILEGE], details
         if self._revision is None:
             return "", ""
         try:

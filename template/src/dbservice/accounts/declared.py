@@ -76,10 +76,10 @@ class Declared:
 
     def connections(self, account: str) -> int:
         """The connection limit of an account: for the run-time account that of all replicas, twice, since a roll-out has old and
-        new ones. Each has besides its pool the health check and a connection that cancels a statement. Of the migrations those
-        that wait for the lock have one connection, the one that works has two more and one that cancels, and one may begin."""
+        new ones. Each has besides its pool the health check and a connection that cancels a statement. A migration that waits
+        for the lock has one connection, and may have closed one that the server still counts."""
         if account == self.migrate:
-            return max(MIGRATIONS, 2 * self.replicas) + 4
+            return 2 * max(MIGRATIONS, 2 * self.replicas)
         return 2 * self.replicas * (self.pool_size + 2)
 
     @property
