@@ -66,8 +66,8 @@ def cluster(service: Path, tmp_path: Path) -> Cluster:
 
 
 def test_shellcheck_has_nothing_to_say(service: Path) -> None:
-    command = [Path(sys.executable).parent / "shellcheck", "-x", *(service / "scripts").glob("*.sh")]
-    done = subprocess.run(command, cwd=service, capture_output=True, text=True)
+    shellcheck, scripts = Path(sys.executable).parent / "shellcheck", (service / "scripts").glob("*.sh")
+    done = subprocess.run([shellcheck, "-x", *scripts], cwd=service, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

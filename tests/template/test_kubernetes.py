@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import copier
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -111,7 +111,15 @@ def test_checkov_has_nothing_to_say(rendered: dict[tuple[str, str, str], Documen
         if environment == "production":
             (tmp_path / f"{name}-{what}.yaml").write_text(yaml.safe_dump_all(documents))
     command = [uv(), "tool", "run", "--quiet", "--python", sys.executable, "--from", CHECKOV, "checkov"]
-    options = ["--directory", tmp_path, "--framework", "kubernetes", "--output", "json", "--skip-download"]
+    options = [
+        "--directory",
+        str(tmp_path),
+        "--framework",
+        "kubernetes",
+        "--output",
+        "json",
+        "--skip-download",
+    ]
     done = subprocess.run(
         [*command, *options, "--skip-check", ",".join(WAIVED)], capture_output=True, text=True
     )
