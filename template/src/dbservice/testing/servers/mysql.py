@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pymysql
 
-from .process import ServerProcess
+from .process import Failed, ServerProcess
 from .server import Database, Server, ServerNotFound
 
 ELSEWHERE = ("/usr/sbin", "/usr/local/sbin", "/usr/local/mysql/bin")  # often not on PATH
@@ -36,7 +36,11 @@ class MySQLFamily(Server):
             f"{self.fresh_accounts};\nFLUSH PRIVILEGES;\n"
         )
         first.chmod(0o644)  # the parent folder is not accessible to others
-        process.run(self.installer())
+        try:
+            process.run(self.installer())
+        except Failed:  # seen once in many hundred times, on a busy machine
+            shutil.rmtree(self.folder / "data", ignore_errors=True)
+            process.run(self.installer())
 
     @abstractmethod
     def installer(self) -> list[str | Path]:
