@@ -10,13 +10,21 @@ endif
 run migrate revision grants verify-access: export DB_TYPE := $(DB_TYPE)
 run migrate revision grants verify-access: export DB_NAME := $(DB_NAME)
 
-.PHONY: help .venv run test check format migrate revision grants verify-access check-update update clean
+# The image, and what `make up` starts of it; what you need more is in deploy/image/ and deploy/compose.override.yaml.
+SERVICE := $(subst _,-,$(PACKAGE))
+IMAGE ?= $(SERVICE):dev
+COMPOSE = IMAGE=$(IMAGE) docker compose $(addprefix --file ,$(wildcard deploy/compose.yaml deploy/compose.override.yaml))
+
+.PHONY: help .venv run test check format migrate revision grants verify-access lock sbom image up down check-update update clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+%?:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv:
-	@sh scripts/bootstrap.sh venv --editable '.[dev]' --constraint src/dbservice/constraints.txt
+# With a lock file, the tests run with the versions that the image has.
+LOCKED := $(wildcard requirements.lock)
+
+.venv: $(LOCKED:requirements.lock=lock)
+	@sh scripts/bootstrap.sh venv --editable '.[dev]' --constraint src/dbservice/constraints.txt $(addprefix --constraint ,$(LOCKED))
 
 var:
 	@mkdir -p var
@@ -58,6 +66,22 @@ endif
 verify-access: .venv ## compare what the accounts hold on the server with what is declared
 	@$(BIN)/python -m $(PACKAGE) verify-access $(ARGS)
 
+lock: ## write requirements.lock, the image's packages with hashes (ARGS=--upgrade for newer versions of your own)
+	@sh scripts/bootstrap.sh lock $(if $(filter lock,$(MAKECMDGOALS)),$(ARGS))
+
+sbom: ## write build/sbom.cdx.json, the image's packages as a CycloneDX bill of materials
+	@sh scripts/bootstrap.sh sbom $(ARGS)
+
+image: ## build the image and print its size (IMAGE=name:tag, BUILDER=podman, ARGS="--pull")
+	@sh scripts/bootstrap.sh image $(IMAGE) $(if $(filter image,$(MAKECMDGOALS)),$(ARGS))
+
+up: image ## build the image, then start it with a database of its own: http://127.0.0.1:8000 (PUBLISH=127.0.0.1:8001)
+	@sh scripts/bootstrap.sh compose_secrets
+	@$(COMPOSE) up --detach --wait --remove-orphans $(ARGS)
+
+down: ## stop what `make up` has started (ARGS=--volumes removes its data, too)
+	@$(COMPOSE) down --remove-orphans $(ARGS)
+
 # make deploy-production, deploy-local ...: an environment of deploy/environments/, or this machine without a container.
 deploy-%: ## deploy an environment, after scripts/migrate.sh (ARGS=--dry-run)
 	@sh scripts/deploy.sh $* $(ARGS)
@@ -67,7 +91,8 @@ check-update: ## say whether the template has a newer version
 
 update: ## update the platform from the template (ARGS="--vcs-ref 1.2.0" for one version)
 	@sh scripts/bootstrap.sh copier update --skip-answered $(ARGS)
+	@$(if $(LOCKED),sh scripts/bootstrap.sh lock)
 
 clean: ## remove what was made here, except var/ with its data
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
 	@find src tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,7 +25,8 @@ from .sample_service import create_tables, sample_database, sample_service
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long and mostly waits comes first: parallel workers do the rest meanwhile, and none is left with it."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/template/test_stamped", "tests/process/")))
+    long = ("tests/template/test_stamped", "tests/template/test_image", "tests/process/")
+    items.sort(key=lambda item: not item.nodeid.startswith(long))
 
 
 @pytest.hookimpl(wrapper=True)

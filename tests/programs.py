@@ -67,6 +67,20 @@ def kubectl() -> str:
     return str(kept)
 
 
+def needed_wheel(name: str, package: str) -> str:
+    """The same for a program of the group `dev` in pyproject.toml."""
+    found = shutil.which(name, path=os.path.dirname(sys.executable)) or shutil.which(name)
+    if found is None:
+        _missing(f"NOT TESTED: there is no {name} here (PyPI: {package})")
+    return found
+
+
+def needed_root() -> None:
+    """The same for root, as whom CI runs the tests."""
+    if os.geteuid() != 0:
+        _missing("NOT TESTED: this test makes a container by hand, which needs root")
+
+
 def _missing(sentence: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
         pytest.fail(sentence, pytrace=False)

@@ -2,6 +2,7 @@
 
 `bootstrap.sh venv ARGUMENTS` creates .venv with `uv pip install ARGUMENTS` if its inputs have changed;
 `bootstrap.sh copier ARGUMENTS` runs Copier; both use this Python interpreter and download no other.
+`bootstrap.sh lock`, `sbom`, `image` and `compose_secrets` run the module of that name.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import urllib.request
 import zipfile
 from html.parser import HTMLParser
 from http.client import HTTPException
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -28,6 +30,7 @@ COPIER = "9.19.1"
 VENV = Path(".venv")
 STAMP = VENV / "installed"
 PYPI = "https://pypi.org/simple"
+COMMANDS = ("lock", "sbom", "image", "compose_secrets")
 
 
 def main() -> None:
@@ -38,6 +41,8 @@ def main() -> None:
                 [find_uv(), "tool", "run", f"copier@{COPIER}", *arguments], env=environment()
             ).returncode
         )
+    if command in COMMANDS:
+        sys.exit(import_module(command).main(arguments))
     wanted = fingerprint(arguments)
     if not (VENV / "bin/python").exists() or not STAMP.exists() or STAMP.read_text() != wanted:
         install(arguments)

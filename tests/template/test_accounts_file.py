@@ -97,4 +97,4 @@ def test_it_is_what_grants_prints(stamp: Stamp, name: str, engine: str) -> None:
 
 
 def test_sqlite_has_none(stamp: Stamp) -> None:
-    assert not (stamp({"database": "sqlite"}) / "deploy").exists()
+    assert not (stamp({"database": "sqlite"}) / "deploy/sql").exists()
