@@ -240,6 +240,10 @@ class Accounts(ABC):
             return lacking
 
     @abstractmethod
+    def connection_limit(self, cursor: Any) -> int | None:
+        """How many connections the account of this connection may have; None without a limit of its own."""
+
+    @abstractmethod
     def ask_lacks(self, declared: Declared, account: str) -> Asking:
         """The same for any driver: yields statements, is sent their rows, and returns what `lacks` does."""
 
