@@ -25,11 +25,11 @@ class TracedService(Protocol):
 
 
 def start(
-    service: TracedService, backend: Backend, environ: Mapping[str, str] = os.environ
+    service: TracedService, backend: Backend, environ: Mapping[str, str] | None = None
 ) -> "Tracing | None":
-    """What makes spans, if `environ` asks for them. Raises StartupError for a variable whose value is not possible, and where
-    the packages are not installed."""
-    settings = TraceSettings.load(environ)
+    """What makes spans, if `environ` (by default `os.environ`) asks for them. Raises StartupError for a variable whose value
+    is not possible, and where the packages are not installed."""
+    settings = TraceSettings.load(os.environ if environ is None else environ)
     if settings is None:
         return None
     try:

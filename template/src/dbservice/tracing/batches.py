@@ -49,7 +49,7 @@ class Batches(SpanProcessor):
             lost = len(self._queue)
             self._queue.clear()
             self.counts["dropped"] += lost
-            logger.warning("%d spans are lost: the collector did not take them in time", lost)
+            logger.warning("%d spans lost: the collector did not take them in time", lost)
         self._exporter.shutdown()
 
     def shutdown(self) -> None:
