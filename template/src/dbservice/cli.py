@@ -216,6 +216,8 @@ def _run_migration(
     _grant_own_tables(service, backend, token)
     current = migrations.current(service, backend)
     where = f"is at revision {current}" if current else f"has no tables of {service.name} any more"
+    if not migrations.knows(service, current):
+        where += ", newer than this version, which can run on it: nothing to migrate"
     print(f"{backend.settings.target} {where}.")
     return 0
 

@@ -40,7 +40,7 @@ def checked_revision(
     service: migrations.Owner, backend: Backend, stop: threading.Event | None = None
 ) -> str | None:
     """The revision of the service's tables in the database. Retries as `wait_for_database` does, also while the version table
-    is locked. Raises StartupError unless the code was written for the revision."""
+    is locked. Raises StartupError unless the code was written for the revision or can run on it, a newer one."""
     if migrations.head(service) is None:
         return None
     found = _with_retries(
@@ -48,7 +48,13 @@ def checked_revision(
     )
     if sentence := migrations.describe_mismatch(service, found):
         raise StartupError(sentence)
-    return found
+    if found.revision != (head := migrations.head(service)):
+        logger.info(
+            "the database is at revision %s, newer than this code of %s, which can run on it",
+            found.revision,
+            head,
+        )
+    return found.revision
 
 
 async def start_reads(reads: ReadPool) -> None:

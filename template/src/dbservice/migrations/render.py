@@ -52,7 +52,7 @@ def write_revision(
     text = _FILE.format(
         about=about, revision=path.stem, before=before, revises=f" {before}" if before else "", own=own,
         alchemy=alchemy, up=up, down=down, notes=noted,
-        marker=f"{BREAKS_OLDER_CODE} = {breaks_older_code}  # {BREAKS_OLDER_CODE_COMMENT}",
+        marker=f"{BREAKS_OLDER_CODE_COMMENT}\n{BREAKS_OLDER_CODE} = {breaks_older_code}",
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
     if importlib.util.find_spec("ruff"):  # installed for development: `make check` passes at once
