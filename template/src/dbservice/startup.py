@@ -83,7 +83,7 @@ def _with_retries(backend: Backend, work: Callable[[Any], T], stop: threading.Ev
     settings, stop = backend.settings, stop or threading.Event()
     for left in range(settings.db_max_retries, -1, -1):
         try:
-            return _with_connection(backend, work)
+            return with_connection(backend, work)
         except Exception as error:
             _warn_or_raise(backend, settings.target, error, left)
         if stop.wait(settings.db_retry_delay):
@@ -91,8 +91,8 @@ def _with_retries(backend: Backend, work: Callable[[Any], T], stop: threading.Ev
     raise StartupError("The start was cancelled.")
 
 
-def _with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
-    """What `work` answers for a new connection. Raises TimeoutError after three times `limits.connect`: for connecting, for
+def with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
+    """What `work` answers for a new connection. Raises what the driver raises, and TimeoutError after three times `limits.connect`: for connecting, for
     asking why that failed, and for a statement."""
     opened: list[Any] = []
 
