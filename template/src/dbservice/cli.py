@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from . import logs, migrations, startup
+from . import doctor, logs, migrations, startup
 from .accounts import cache
 from .accounts import commands as accounts
 from .backends import Backend
@@ -71,6 +71,10 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     revision.set_defaults(command=_revision)
     check = commands.add_parser("check-migrations", help="compare the database with tables.py")
     check.set_defaults(command=_check)
+    revisions = commands.add_parser(
+        "check-revisions", help="find revisions that stop the writers of a table, or break the version before"
+    )
+    revisions.set_defaults(command=_check_revisions)
     grants = commands.add_parser("grants", help="print the SQL of the service's accounts")
     grants.add_argument(
         "--apply",
@@ -91,6 +95,12 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the differences as JSON")
     _add_account_options(verify)
     verify.set_defaults(command=_verify_access)
+    diagnosis = commands.add_parser(
+        "doctor",
+        help="check settings, connections, accounts, tables, limits; say what to do about each failure",
+    )
+    diagnosis.add_argument("--json", action="store_true", help="print the page as JSON")
+    diagnosis.set_defaults(command=lambda service, options: doctor.run(service, json=options.json))
     return parser
 
 
@@ -216,6 +226,8 @@ def _run_migration(
     _grant_own_tables(service, backend, token)
     current = migrations.current(service, backend)
     where = f"is at revision {current}" if current else f"has no tables of {service.name} any more"
+    if not migrations.knows(service, current):
+        where += ", newer than this version, which can run on it: nothing to migrate"
     print(f"{backend.settings.target} {where}.")
     return 0
 
@@ -237,6 +249,12 @@ def _revision(service: "Service", options: Any) -> int:
     if path and (service.migrations.parent / "deploy/sql/accounts.sql").exists():
         print("Then `make grants`, if tables are added or dropped: deploy/sql/accounts.sql names them.")
     return 0
+
+
+def _check_revisions(service: "Service", _: Any) -> int:
+    lines = migrations.check_revisions(service)
+    print("\n".join(lines), end="\n" if lines else "")
+    return 1 if lines else 0
 
 
 def _grants(service: "Service", options: Any) -> int:

@@ -17,6 +17,8 @@ from ..accounts.facts import Fact
 from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType, type_of
+from .diagnosis import Diagnosis
+from .online import ChangeRules
 from .refusals import Refusals
 from .statements import Lexer
 
@@ -248,6 +250,10 @@ class Accounts(ABC):
             return lacking
 
     @abstractmethod
+    def connection_limit(self, cursor: Any) -> int | None:
+        """How many connections the account of this connection may have; None without a limit of its own."""
+
+    @abstractmethod
     def ask_lacks(self, declared: Declared, account: str) -> Asking:
         """The same for any driver: yields statements, is sent their rows, and returns what `lacks` does."""
 
@@ -293,8 +299,11 @@ class Backend(ABC):
     """Whether `begin` can be sent with the first statement, in one round trip."""
     codec: ClassVar[Codec]
     migrations: Migrations
+    change_rules: ClassVar[ChangeRules] = ChangeRules()
     accounts: Accounts | None = None
     """None on an engine without accounts."""
+    diagnosis: ClassVar[Diagnosis | None] = None
+    """None on an engine without a server."""
     health_statement: ClassVar[str] = "SELECT 1"
     advice: ClassVar[dict[ErrorKind, str]] = {
         ErrorKind.DENIED: "the account {account} or its password is refused ({reason}): check {prefix}DB_USER and {prefix}DB_PASS",
@@ -314,6 +323,8 @@ class Backend(ABC):
         writes: bool = True,
     ) -> None:
         self.settings, self.schema, self.application, self.writes = settings, schema, application, writes
+        self.system = self.name
+        """What the server is, as OpenTelemetry names it; known when `connect` has reached it."""
         self.compiled_for = f"{self.name} {application}"
         """What a compiled query depends on besides its statement."""
         self.limits = limits or Limits()

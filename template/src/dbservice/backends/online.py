@@ -3,6 +3,8 @@
 A table that exists when a revision begins is in use. Its statements run in the form that lets others go on writing, and one
 that cannot is refused for a large table, unless the revision accepts it. Decision 30."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +14,9 @@ from alembic.ddl.impl import DefaultImpl
 from ..errors import StartupError
 from ..limits import Limits
 from ..schema.revisions import ACCEPTED, COPIES_TABLE, accepted
+
+_BATCH = 5000
+"""Rows that `backfill` changes before it commits."""
 
 
 class OnlineImpl(DefaultImpl):
@@ -60,6 +65,35 @@ class OnlineImpl(DefaultImpl):
                 f' {ACCEPTED} = {{"{COPIES_TABLE}": "why"}}.'
             )
 
+    def backfill(self, table: str, update: sa.Update) -> None:
+        """Run `update` in batches of rows, each committed: a writer waits for a batch, not for the whole table. It is not
+        recorded as done, and must be able to run again."""
+        connection = self.connection
+        key = sa.inspect(connection).get_pk_constraint(table)["constrained_columns"] if connection else []
+        if connection is None or not self.is_in_use(table) or len(key) != 1:
+            self.execute(update)
+            return
+        with self.outside_transaction():
+            column: sa.ColumnClause[Any] = sa.column(key[0])
+            last, after = None, sa.true()
+            while True:
+                rows = sa.select(column).select_from(sa.table(table)).where(after).order_by(column)
+                last = connection.scalar(rows.offset(_BATCH - 1).limit(1))
+                connection.execute(update.where(after, sa.true() if last is None else column <= last))
+                self.commit_batch()
+                if last is None:
+                    return
+                after = column > last
+
+    @contextmanager
+    def outside_transaction(self) -> Iterator[None]:
+        """Commit what the revision has done so far, and run the block in autocommit. Its statements must be able to run
+        again."""
+        yield
+
+    def commit_batch(self) -> None:
+        """Commit, on an engine where `outside_transaction` is no autocommit."""
+
     @property
     def limits(self) -> Limits:
         assert self.connection is not None
@@ -73,3 +107,22 @@ class OnlineImpl(DefaultImpl):
 
 def megabytes(size: int) -> str:
     return f"{size / 1024 / 1024:,.0f} MB"
+
+
+class ChangeRules:
+    """Which changes of a table in use stop its writers on one engine, for `make check`, which asks no server."""
+
+    copies_on_check = False
+    """Whether a new CHECK lets the server copy the table."""
+
+    def copies_on_type(self, old: Any, new: Any) -> bool:
+        """Whether the server copies the table when the type of a column changes. `old` is None if it is not known."""
+        return False
+
+    def copies_on_default(self, column: Any) -> bool:
+        """Whether the server copies the table when a column with a default is added, of this type."""
+        return False
+
+    def check_sql(self, statements: Sequence[str]) -> list[tuple[str, str]]:
+        """What is wrong with SQL written by hand: pairs of a rule and a sentence. Raises StartupError without a linter."""
+        return []

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from pymysql.constants import ER
 from sqlalchemy import exc
 
-from ...types import Enum, String
 from ..interface import UNCHECKED
 from ..online import megabytes
 from .ddl import drop_foreign_key_index
@@ -77,6 +76,9 @@ class OnlineMySQLImpl(ResumableMySQLImpl):
                 f"Cannot add the foreign key {name}: a row of {key.table.name} refers in {columns} to a row that does not exist",
             )
             raise exc.IntegrityError(str(construct), None, original, hide_parameters=True)
+
+    def commit_batch(self) -> None:
+        self._write("COMMIT")
 
     def table_size(self, table: str) -> int:
         return int(
@@ -168,14 +170,6 @@ def _orphans(key: sa.ForeignKeyConstraint, dialect: sa.Dialect) -> str:
         f" FROM {quote(key.table.name)} AS child LEFT JOIN {parent} AS parent ON {same} WHERE {there}"
         f" AND parent.{pairs[0][1]} IS NULL"
     )
-
-
-def copies_table(old: Any, new: Any) -> bool:
-    """Whether MySQL copies a table when a column of it becomes `new`; True if `old` is not known."""
-    if isinstance(old, String | Enum) and isinstance(new, String | Enum):
-        short = [4 * each.length <= 255 for each in (old, new)]  # then one byte holds the length
-        return bool(new.length < old.length or short[0] != short[1])
-    return repr(old) != repr(new)
 
 
 def _code(error: exc.DBAPIError) -> Any:

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import exc
 
-from ...types import Enum, Numeric, String, Text
 from ..interface import UNCHECKED
 from ..online import OnlineImpl
 from .concurrent_index import ConcurrentIndexImpl
+from .rules import RULES
 from .session import identifier, set_config
 
 _BLOCKS_NOBODY = re.compile(
@@ -86,7 +86,7 @@ class OnlinePostgreSQLImpl(OnlineImpl, ConcurrentIndexImpl):
     ) -> None:
         existing = {"existing_type": existing_type, "existing_nullable": existing_nullable}
         in_use = self._in_transaction(table_name)
-        if in_use and type_ is not None and rewrites(existing_type, type_):
+        if in_use and type_ is not None and RULES.copies_on_type(existing_type, type_):
             declared = type_.compile(dialect=self.dialect)
             self.check_copy(
                 table_name, f"ALTER TABLE {table_name} ALTER COLUMN {column_name} TYPE {declared}"
@@ -280,12 +280,3 @@ class OnlinePostgreSQLImpl(OnlineImpl, ConcurrentIndexImpl):
 
 
 _SIZE = sa.text("SELECT pg_total_relation_size(to_regclass(:table))")
-
-
-def rewrites(old: Any, new: Any) -> bool:
-    """Whether PostgreSQL copies a table when a column of it becomes `new`; True if `old` is not known."""
-    if isinstance(old, String | Enum) and isinstance(new, String | Enum):
-        return bool(old.length > new.length)
-    if isinstance(old, Numeric) and isinstance(new, Numeric):
-        return bool(old.scale != new.scale or old.precision > new.precision)
-    return not isinstance(old, String | Enum | Text) if isinstance(new, Text) else repr(old) != repr(new)
