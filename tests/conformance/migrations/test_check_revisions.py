@@ -124,5 +124,7 @@ def test_the_writer_of_revisions_says_what_one_costs(
     make_check_is_content(first)
     code, out, _ = run("check-revisions")
     assert code == 1 and out.startswith(f"0002_second.py {said}. Write it in steps") and out.count("\n") == 1
-    (first.versions / "0002_second.py").write_text(text.replace("\n\n\ndef upgrade", '\naccepted = {"copies-table": "small"}\n\n\ndef upgrade'))
+    (first.versions / "0002_second.py").write_text(
+        text.replace("\n\n\ndef upgrade", '\naccepted = {"copies-table": "small"}\n\n\ndef upgrade')
+    )
     assert run("check-revisions") == (0, "", "")

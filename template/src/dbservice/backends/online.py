@@ -34,11 +34,11 @@ class OnlineImpl(DefaultImpl):
         self._made: set[str] = set()
         self._file, self._accepted = "", frozenset[str]()
 
-    def begin_revision(self, revision: ModuleType) -> None:
-        """The statements that follow are those of `revision`, the module of its file."""
+    def begin_revision(self, revision: ModuleType, *, upgrade: bool) -> None:
+        """The statements that follow are those of `revision`, the module of its file. A way back is never refused."""
         self._made.clear()
         self._file = str(revision.__file__ or "").rpartition("/")[2]
-        self._accepted = frozenset(accepted(revision))
+        self._accepted = frozenset(accepted(revision) if upgrade else {COPIES_TABLE})
 
     def is_in_use(self, table: Any) -> bool:
         """Whether others may use a table, by name or as an object: the revision has not made it."""

@@ -72,7 +72,7 @@ def _announce_revisions(migration: MigrationContext) -> None:
     def announced(*arguments: Any) -> Iterator[Any]:
         for step in steps(*arguments):
             if (revision := getattr(step, "revision", None)) is not None:  # none of `alembic stamp`
-                begin(revision.module)
+                begin(revision.module, upgrade=step.is_upgrade)
             yield step
 
     migration._migrations_fn = announced
