@@ -82,7 +82,7 @@ class Codec(ABC):
 
     def default(self, column: ColumnType, value: Any) -> str:
         """`value` as the SQL of a DEFAULT."""
-        return self.literal(column, value)
+        return f"({self.literal(column, value)})"
 
     def byte_length(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """The expression for the number of bytes of `column`, which is text, JSON or binary."""
