@@ -128,9 +128,10 @@ class _Server:
                 schema = await self._pool.fetch_raw(self._backend.schema_statement)
                 if schema and (details := self._backend.describe_schema(schema)):
                     return _SENTENCES[ErrorKind.NO_PRIVILEGE], details
-        found = str(rows[0][0]) if rows else None
-        if found == self._revision:
+        if rows and rows[0][0] == self._revision:
             return "", ""
+        rows = rows and await self._pool.fetch_raw(migrations.history_statement(self._service))
+        found = migrations.version_of(rows[0] if rows else None)
         return await asyncio.to_thread(migrations.describe_mismatch, self._service, found, started=True), ""
 
     async def _lacking(self) -> str:

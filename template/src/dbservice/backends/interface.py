@@ -16,6 +16,7 @@ from ..accounts.facts import Fact
 from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType, type_of
+from .diagnosis import Diagnosis
 from .refusals import Refusals
 from .statements import Lexer
 
@@ -291,6 +292,8 @@ class Backend(ABC):
     migrations: Migrations
     accounts: Accounts | None = None
     """None on an engine without accounts."""
+    diagnosis: ClassVar[Diagnosis | None] = None
+    """None on an engine without a server."""
     health_statement: ClassVar[str] = "SELECT 1"
     advice: ClassVar[dict[ErrorKind, str]] = {
         ErrorKind.DENIED: "the account {account} or its password is refused ({reason}): check {prefix}DB_USER and {prefix}DB_PASS",

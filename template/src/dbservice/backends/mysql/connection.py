@@ -16,6 +16,7 @@ from ..sql import read_url
 from ..statements import Lexer
 from .accounts import MySQLAccounts
 from .codec import MySQLCodec
+from .diagnosis import MySQLDiagnosis
 from .dialect import mariadb_only, mysql_only, read_dialect
 from .driver import Cursor, no_tls_error
 from .errors import classify_error, constraint_name, error_details
@@ -39,6 +40,7 @@ class MySQL(Backend):
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
     accounts = MySQLAccounts()
+    diagnosis = MySQLDiagnosis()
     advice = Backend.advice | {
         ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({reason}): wait until it has joined again, or"
         " let DB_HOST name another node"
