@@ -15,10 +15,10 @@ SERVICE := $(subst _,-,$(PACKAGE))
 IMAGE ?= $(SERVICE):dev
 COMPOSE = IMAGE=$(IMAGE) docker compose $(addprefix --file ,$(wildcard deploy/compose.yaml deploy/compose.override.yaml))
 
-.PHONY: help .venv run test check format migrate revision grants verify-access doctor lock sbom image up down update clean
+.PHONY: help .venv run test check format migrate revision grants verify-access doctor lock sbom image up down check-update update clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+%?:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # With a lock file, the tests run with the versions that the image has.
 LOCKED := $(wildcard requirements.lock)
@@ -84,6 +84,13 @@ up: image ## build the image, then start it with a database of its own: http://1
 
 down: ## stop what `make up` has started (ARGS=--volumes removes its data, too)
 	@$(COMPOSE) down --remove-orphans $(ARGS)
+
+# make deploy-production, deploy-local ...: an environment of deploy/environments/, or this machine without a container.
+deploy-%: ## deploy an environment, after scripts/migrate.sh (ARGS=--dry-run)
+	@sh scripts/deploy.sh $* $(ARGS)
+
+check-update: ## say whether the template has a newer version
+	@sh scripts/bootstrap.sh copier check-update $(ARGS)
 
 update: ## update the platform from the template (ARGS="--vcs-ref 1.2.0" for one version)
 	@sh scripts/bootstrap.sh copier update --skip-answered $(ARGS)

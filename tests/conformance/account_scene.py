@@ -3,7 +3,7 @@
 `connector` owns platform_integrations and users, `trigger` owns jobs and uses the `twitch` rows of platform_integrations and
 two columns of users, `analytics` owns nothing and reads users."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -110,8 +110,8 @@ class Scene:
     def backend(self, service: Service, **more: str) -> Backend:
         return service.backend(self.settings(service, **more))
 
-    def apply(self, service: Service, **options: Any) -> list[str]:
-        return commands.apply(service, self.backend(service), service.backend, **options)
+    def apply(self, service: Service, *, more: Mapping[str, str] = {}, **options: Any) -> list[str]:
+        return commands.apply(service, self.backend(service, **more), service.backend, **options)
 
     def apply_all(self) -> None:
         for service in SERVICES:

@@ -432,6 +432,20 @@ def test_the_account_of_a_running_service_is_checked(scene: Scene) -> None:
     commands.check_runtime(TRIGGER, scene.backend(TRIGGER))
 
 
+def test_more_connections_than_the_account_may_have_are_refused_at_the_start(scene: Scene) -> None:
+    scene.ready()
+    few = {"DB_POOL_SIZE": "10", "REPLICAS": "1"}  # 24 connections
+    scene.apply(TRIGGER, more=few)
+    commands.check_runtime(TRIGGER, scene.backend(TRIGGER, **few | {"REPLICAS": "2"}))
+    many = few | {"REPLICAS": "3"}
+    with pytest.raises(StartupError) as refused:
+        commands.check_runtime(TRIGGER, scene.backend(TRIGGER, **many))
+    said = "REPLICAS=3 with DB_POOL_SIZE=10 need 33 connections, and trigger-rw may have 24: lower them, or run `grants --apply` with both."
+    assert str(refused.value) == said
+    scene.apply(TRIGGER, more=many)
+    commands.check_runtime(TRIGGER, scene.backend(TRIGGER, **many))
+
+
 def test_a_revision_may_make_a_table_that_a_later_one_drops(scene: Scene, tmp_path: Path) -> None:
     """The migration account may do both in an empty database, though nobody declares the table any more."""
     versions = tmp_path / "migrations" / "versions"

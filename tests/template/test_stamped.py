@@ -133,6 +133,39 @@ def test_make_check_finds_a_misspelt_column(stamp: Stamp) -> None:
     assert f'routes/notes.py:{lines + 4}: error: "NotesRow" has no attribute "titel"' in done.stdout
 
 
+def test_the_guides_deployment_path_on_this_machine(stamp: Stamp) -> None:
+    """Migrations first, then the code, then the check; code without its schema does not start."""
+    folder = stamp("default")
+    port, file = str(servers.free_port()), str(folder / "var/local-path.db")
+    process = folder / f"var/local-{port}.pid"
+
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        environ = environment(PORT=port, DB_TYPE="sqlite", DB_NAME=file, DEPLOY_TIMEOUT="60")
+        return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
+
+    try:
+        unhealthy = run("scripts/health-check.sh", "local")
+        assert unhealthy.returncode == 1 and "/healthz of http://127.0.0.1" in unhealthy.stderr
+        dry = run("make", "deploy-local", "ARGS=--dry-run")
+        assert dry.returncode == 0 and "serve" in dry.stdout and not process.exists()
+        early = run("make", "deploy-local")
+        assert early.returncode and "run `make migrate` first" in early.stderr and not process.exists()
+        for command in (
+            ["scripts/migrate.sh", "local"],
+            ["make", "deploy-local"],
+            ["scripts/health-check.sh", "local"],
+        ):
+            done = run(*command)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert '"status": "ready"' in done.stdout.replace('":"', '": "')
+        first = process.read_text()
+        again = run("make", "deploy-local")
+        assert again.returncode == 0 and process.read_text() != first, again.stdout + again.stderr
+    finally:
+        if process.exists():
+            os.kill(int(process.read_text()), signal.SIGTERM)
+
+
 def test_make_grants_writes_the_file_that_a_test_compares(stamp: Stamp) -> None:
     folder = stamp("default")
     (tables,) = folder.glob("src/*/tables.py")

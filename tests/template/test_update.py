@@ -59,7 +59,7 @@ def test_an_update_leaves_the_services_own_files_alone(template: Path, tmp_path:
     same = {
         str(path.relative_to(service)) for path, content in stamped.items() if path.read_bytes() == content
     }
-    own = r"(\.gitignore|Makefile|README\.md|pyproject\.toml|requirements\.txt|migrations/versions/.*|src/service/.*|tests/.*|deploy/(sql|image)/.*)"
+    own = r"(\.gitignore|Makefile|README\.md|pyproject\.toml|requirements\.txt|migrations/versions/.*|src/service/.*|tests/.*|deploy/(sql|image|environments)/.*|renovate\.json)"
     assert same == {
         name for name in map(lambda path: str(path.relative_to(service)), stamped) if re.fullmatch(own, name)
     }

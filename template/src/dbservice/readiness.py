@@ -50,6 +50,8 @@ class Readiness:
             writing = service.backend(settings.model_copy(update=where))
             self._servers.append(_Server(service, writing, revision))
         self._check: asyncio.Task[str] | None = None
+        self.is_up = True
+        """Whether the last check has found nothing."""
 
     async def problem(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can. Takes no longer than `limits.connect`, however
@@ -66,6 +68,7 @@ class Readiness:
 
     async def _ask(self) -> str:
         problems = await asyncio.gather(*(server.problem() for server in self._servers))
+        self.is_up = not any(problems)
         return next((problem for problem in problems if problem), "")
 
 

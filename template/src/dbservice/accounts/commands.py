@@ -61,6 +61,12 @@ def check_runtime(service: DeclaringService, backend: Backend) -> None:
             )
         if lacks := accounts.lacks(cursor, declared, settings.db_user):
             raise StartupError(lacking(settings.db_user, lacks))
+        needed, limit = declared.replicas * (declared.pool_size + 1), accounts.connection_limit(cursor)
+        if limit is not None and needed > limit:
+            raise StartupError(
+                f"REPLICAS={declared.replicas} with DB_POOL_SIZE={declared.pool_size} need {needed} connections, and"
+                f" {settings.db_user} may have {limit}: lower them, or run `grants --apply` with both."
+            )
     if settings.db_pool_size > declared.pool_size:  # it is not set, and there are many cores
         logger.warning(
             "DB_POOL_SIZE is not set: this process has a pool of %d, but the connection limit of %s counts with %d: set it,"

@@ -241,6 +241,10 @@ class Accounts(ABC):
             return lacking
 
     @abstractmethod
+    def connection_limit(self, cursor: Any) -> int | None:
+        """How many connections the account of this connection may have; None without a limit of its own."""
+
+    @abstractmethod
     def ask_lacks(self, declared: Declared, account: str) -> Asking:
         """The same for any driver: yields statements, is sent their rows, and returns what `lacks` does."""
 
@@ -309,6 +313,8 @@ class Backend(ABC):
         writes: bool = True,
     ) -> None:
         self.settings, self.schema, self.application, self.writes = settings, schema, application, writes
+        self.system = self.name
+        """What the server is, as OpenTelemetry names it; known when `connect` has reached it."""
         self.compiled_for = f"{self.name} {application}"
         """What a compiled query depends on besides its statement."""
         self.limits = limits or Limits()

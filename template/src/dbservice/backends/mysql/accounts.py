@@ -103,6 +103,10 @@ class MySQLAccounts(Accounts):
     def excess(self, cursor: Any, declared: Declared) -> str:
         return excess(cursor, declared)
 
+    def connection_limit(self, cursor: Any) -> int | None:
+        cursor.execute("SELECT @@SESSION.max_user_connections")
+        return int(cursor.fetchone()[0]) or None
+
     def ask_lacks(self, declared: Declared, account: str) -> Asking:
         wanted = self.of_tables(declared, [each.table for each in declared.shared])
         return ask_lacks(declared, [each for each in wanted if each.account == declared.runtime])

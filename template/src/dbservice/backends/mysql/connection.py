@@ -80,6 +80,8 @@ class MySQL(Backend):
             ssl_disabled=tls is None,
         )
         connection._read_timeout = socket_timeout  # type: ignore[attr-defined]
+        version: str = connection.get_server_info()  # type: ignore[no-untyped-call]
+        self.system = "mariadb" if "mariadb" in version.lower() else "mysql"
         with connection.cursor() as cursor:
             if tls:
                 cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")

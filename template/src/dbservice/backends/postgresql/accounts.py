@@ -262,6 +262,11 @@ class PostgreSQLAccounts(Accounts):
         }
         return next((sentence for sentence, holds in reasons.items() if holds), "")
 
+    def connection_limit(self, cursor: Any) -> int | None:
+        cursor.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user")
+        limit = int(cursor.fetchone()[0])
+        return limit if limit >= 0 else None
+
     def ask_lacks(self, declared: Declared, account: str) -> Asking:
         wanted = [(verb, table, "") for table in declared.own for verb in VERBS]
         wanted += [("SELECT", declared.version_table, "")] if declared.own else []
