@@ -23,6 +23,7 @@ from .diagnosis import PostgreSQLDiagnosis
 from .dialect import read_dialect
 from .errors import ConnectError, classify_error, constraint_name, error_details
 from .migrations import PostgreSQLMigrations
+from .rules import RULES
 from .secrets import secret_at, send_secrets, text_and_cast
 from .session import identifier, session_settings, set_config
 
@@ -35,6 +36,7 @@ class PostgreSQL(Backend):
     pipeline_begin = True
     codec = PostgreSQLCodec()
     accounts = PostgreSQLAccounts()
+    change_rules = RULES
     diagnosis = PostgreSQLDiagnosis()
     advice = Backend.advice | {
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"
