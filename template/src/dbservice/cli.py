@@ -1,4 +1,4 @@
-"""`python -m my_svc ...`: serve, migrate, revision, check-migrations. A user error is one line and exit code 1."""
+"""`python -m my_svc ...`: serve, migrate, revision, check-migrations, grants, verify-access, doctor. A user error is one line and exit code 1."""
 
 import argparse
 import asyncio
