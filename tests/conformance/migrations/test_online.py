@@ -136,7 +136,7 @@ def test_writers_go_on_while_a_statement_takes_its_time(cli_service: CliService,
     with closing(cli_service.database.connect()) as holder, closing(cli_service.database.connect()) as writer:
         holder.cursor().execute("SELECT pg_advisory_lock(7)")
         holder.commit()
-        migrating = threading.Thread(target=cli_service.upgrade)
+        migrating = threading.Thread(target=cli_service.upgrade, daemon=True)
         migrating.start()
         cursor = holder.cursor()
         waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
@@ -206,7 +206,7 @@ def test_a_migration_waits_for_whoever_writes_to_the_file(cli_service: CliServic
     cli_service.revision("second")
     with closing(cli_service.database.connect()) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        migrating = threading.Thread(target=cli_service.upgrade)
+        migrating = threading.Thread(target=cli_service.upgrade, daemon=True)
         migrating.start()
         migrating.join(0.5)
         assert migrating.is_alive()
