@@ -4,6 +4,7 @@ import asyncpg
 import psycopg2
 from psycopg2 import errorcodes
 
+from ...addresses import Address
 from ..interface import ErrorKind
 
 _ERROR_KINDS = {
@@ -40,11 +41,21 @@ _PGBOUNCER = {
     "no such user": ErrorKind.DENIED,
     "no such database": ErrorKind.MISSING,
     "no more connections allowed": ErrorKind.NO_SLOTS,
+    "transaction blocks not allowed": ErrorKind.STATEMENT_POOLING,
 }
 
 
 class ConnectError(psycopg2.OperationalError):
     """A connection attempt of psycopg2 failed: it has libpq's text, in the language of the server, and no SQLSTATE."""
+
+    address: Address | None = None
+    """The server, until it was asked again for the SQLSTATE."""
+
+
+class StandbyError(psycopg2.OperationalError):
+    """The server takes no writes."""
+
+    sqlstate = errorcodes.READ_ONLY_SQL_TRANSACTION
 
 
 def classify_error(error: BaseException) -> ErrorKind:
