@@ -23,7 +23,14 @@ from ..statements import Lexer
 from .accounts import PostgreSQLAccounts
 from .codec import PostgreSQLCodec
 from .dialect import read_dialect
-from .errors import ConnectError, StandbyError, classify_error, constraint_name, error_details
+from .errors import (
+    ConnectError,
+    StandbyError,
+    StatementPoolingError,
+    classify_error,
+    constraint_name,
+    error_details,
+)
 from .migrations import PostgreSQLMigrations
 from .pooled import Connection, PooledCursor, begin_with, fetch
 from .secrets import secret_at, send_secrets, text_and_cast
@@ -61,6 +68,7 @@ class PostgreSQL(Backend):
         self.migrations = PostgreSQLMigrations(self)
         self._pooled: dict[Any, str] = {}
         """The read connections that go through a pooler, and what begins their transactions."""
+        self._has_transactions = False
 
     def open_connection(
         self, address: Address, statement_timeout: float | None, autocommit: bool, timeout: float
@@ -98,11 +106,22 @@ class PostgreSQL(Backend):
             cursor.execute(set_config_if_direct(settings, connection.info.backend_pid))
             if not cursor.rowcount:
                 connection.begin = begin_with(settings)
-                cursor.execute(f"{connection.begin}; COMMIT")  # whether the pooler lets it
+                self._check_transactions(cursor)
                 if autocommit:
                     connection.cursor_factory = PooledCursor
         connection.autocommit = autocommit
         return connection
+
+    def _check_transactions(self, cursor: Any) -> None:
+        """Raises StatementPoolingError if the pooler has none. It says so by closing the connection, and nothing else."""
+        if self._has_transactions:
+            return
+        try:
+            cursor.execute("BEGIN")
+            cursor.execute("ROLLBACK")
+        except psycopg2.OperationalError as error:
+            raise StatementPoolingError("it closes the connection at BEGIN") from error
+        self._has_transactions = True
 
     def begin_on(self, connection: Any) -> str:
         return connection.begin or self.begin

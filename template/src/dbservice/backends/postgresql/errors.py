@@ -41,7 +41,6 @@ _PGBOUNCER = {
     "no such user": ErrorKind.DENIED,
     "no such database": ErrorKind.MISSING,
     "no more connections allowed": ErrorKind.NO_SLOTS,
-    "transaction blocks not allowed": ErrorKind.STATEMENT_POOLING,
 }
 
 
@@ -58,8 +57,14 @@ class StandbyError(psycopg2.OperationalError):
     sqlstate = errorcodes.READ_ONLY_SQL_TRANSACTION
 
 
+class StatementPoolingError(psycopg2.OperationalError):
+    """The pooler takes no transactions."""
+
+
 def classify_error(error: BaseException) -> ErrorKind:
     """What a driver's exception means."""
+    if isinstance(error, StatementPoolingError):
+        return ErrorKind.STATEMENT_POOLING
     if code := sqlstate(error):
         return _by_sqlstate(code, error)
     if isinstance(error, ConnectError):
