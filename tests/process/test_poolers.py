@@ -152,5 +152,6 @@ def test_a_pooler_without_transactions_is_refused(
     with pooled("statement", 3, tmp_path, monkeypatch, pytestconfig) as service:
         with pytest.raises(StartupError, match="set its pool_mode to transaction or session"):
             wait_for_database(service.backend)
+        write_revision(service, "0001", None, 'op.create_table("first", sa.Column("a", types.Integer()))')
         code, _, err = service.run("migrate")
         assert code == 1 and "pool_mode" in err
