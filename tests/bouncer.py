@@ -31,13 +31,14 @@ def pgbouncer(database: Database, pool_mode: str, *, pool_size: int = 20) -> Ite
         for file in (users, ini):
             file.chmod(0o644)  # the folder around them is closed to others
         process.start([program, ini])
-        wait_until(lambda: _answers(port))
+        wait_until(lambda: answers(port))
         yield port
         process.stop(hard=False)  # its connections end before the database is dropped
     finally:
         process.close()
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
