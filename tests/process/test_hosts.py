@@ -1,22 +1,21 @@
 """Several hosts in DB_HOST and DB_READ_HOST, and a proxy in front of several: one is killed under load."""
 
 import asyncio
-import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
+from pydantic import SecretStr
 
+from dbservice.backends import backend_for
+from dbservice.errors import StartupError
 from dbservice.settings import Settings
+from dbservice.startup import wait_for_database
 from dbservice.testing import plugin, servers
-from dbservice.testing.servers import Server
 
 from ..faults import Proxy, until
 from ..galera import galera_cluster
 from ..haproxy import haproxy
-from ..sample_service import PATIENT, client_of, create_tables, sample_database, started
+from ..sample_service import PATIENT, client_of, create_tables, sample_database, started, stored_emails
 from ..standby import primary_and_standby, promote
 from .service_process import Load, Process, environ_of
 
@@ -74,3 +73,53 @@ async def test_a_node_is_killed_under_load_behind_a_proxy_and_in_a_list(
                     assert (load.strange, load.unavailable) == ([], [])
         for load in loads:
             load.assert_kept(services[1])
+
+
+async def test_reads_go_to_the_primary_while_the_replica_is_away(
+    server_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = servers.free_port()
+    settings = server_settings.model_copy(update={"db_read_host": "127.0.0.1", "db_read_port": str(port)})
+    async with started(settings, host_check=0.1) as running, client_of(running) as client:
+        created = await client.post("/v1/users", json={"email": "read"})
+        assert (await client.get(f"/v1/users/{created.json()['id']}")).status_code == 200
+        ready = await client.get("/readyz")
+        assert ready.status_code == 200 and "reads go to the primary" in ready.json()["degraded"]
+        assert [line for line in caplog.messages if f"passing over 127.0.0.1:{port}: " in line]
+        metrics = (await client.get("/metrics")).text
+        assert f'db_host_up{{host="127.0.0.1:{port}",use="read"}} 0.0' in metrics
+        with Proxy(server_settings, port=port) as replica:
+            await until(lambda: not running.degraded)
+            assert "degraded" not in (await client.get("/readyz")).json()
+            for _ in range(running.reads.size):  # each connection returns once it was used
+                assert (await client.get("/v1/users")).status_code == 200
+            await until(lambda: not running.reads.in_use)
+            received = replica.received
+            assert (await client.get("/v1/users")).status_code == 200
+            assert replica.received > received
+        assert (await client.get("/v1/users")).status_code == 200  # it is away again
+        assert len([line for line in caplog.messages if "passing over" in line]) == 2
+
+
+async def test_writes_return_to_the_first_host_that_works(
+    server_settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = servers.free_port()
+    both = hosts_of(server_settings, port, server_settings.addresses[0].port)
+    async with started(both, host_check=0.1) as running, client_of(running) as client:
+        assert (await client.post("/v1/users", json={"email": "written a"})).status_code == 201
+        with Proxy(server_settings, port=port) as first:
+            await until(lambda: not running.backend.hosts.failing and first.closed_by_server)
+            before = first.received
+            assert (await client.post("/v1/users", json={"email": "written b"})).status_code == 201
+            assert first.received > before
+        assert (await client.post("/v1/users", json={"email": "written c"})).status_code == 201
+    assert {f"written {each}" for each in "abc"} <= set(stored_emails(server_settings))
+
+
+async def test_a_wrong_password_is_not_tried_elsewhere(server_settings: Settings) -> None:
+    both = hosts_of(server_settings, *[server_settings.addresses[0].port] * 2)
+    backend = backend_for(both.model_copy(update={"db_pass": SecretStr("wrong")}))
+    with pytest.raises(StartupError, match="or its password is refused"):
+        wait_for_database(backend)
+    assert not backend.hosts.failing

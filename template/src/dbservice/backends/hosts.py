@@ -43,7 +43,7 @@ class Hosts:
 
     def is_best(self, address: Address) -> bool:
         """Whether no server before this one is known to work."""
-        return not self._failed or all(each in self._failed for each in self._all[: self._all.index(address)])
+        return all(each in self._failed for each in self._all[: self._all.index(address)])
 
     def failed(self, address: Address, reason: str) -> None:
         """A connection could not be opened there, or the server cannot be used."""

@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from ..reads import ReadPool
 from ..writes import WritePool
+from .host_metrics import HostMetrics
 from .load import Load
 
 
@@ -43,6 +44,7 @@ class Metrics:
             "db_writes_in_flight", "Units of work that are queued or running.", lambda: writes.in_flight
         )
         self.registry.register(_Refused(writes))
+        self.registry.register(HostMetrics(reads.backend))
         self._gauge("http_requests_in_flight", "Requests in flight.", lambda: load.requests)
         self._gauge(
             "http_bytes_in_flight",
