@@ -52,10 +52,12 @@ class Connecting(ABC):
     def _open_first(self, statement_timeout: float | None, autocommit: bool) -> tuple[Any, Address]:
         passed: list[Exception] = []
         for address in self.hosts.in_order():
+            began = time.monotonic()
             try:
                 connection = self.open_usable(address, self.hosts, statement_timeout, autocommit)
             except Exception as error:
-                reason = self.connect_error(error) if self.hosts.several else error
+                timed_out = time.monotonic() - began > self.hosts.timeout(self.limits.connect) / 2
+                reason = self.connect_error(error) if self.hosts.several and not timed_out else error
                 if not self.passes_over(address, self.hosts, reason):
                     raise reason from (None if reason is error else error)
                 passed.append(reason)

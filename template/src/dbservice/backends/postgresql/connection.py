@@ -134,8 +134,7 @@ class PostgreSQL(Backend):
         # asyncpg keeps the SQLSTATE that psycopg2 leaves out
         if not isinstance(error, ConnectError) or error.address is None:
             return error
-        address, error.address = error.address, None
-        return asyncio.run(self._refusal(address)) or error
+        return asyncio.run(self._refusal(error.address)) or error
 
     async def _refusal(self, address: Address) -> Exception | None:
         """What the server says to a connection attempt; None when it says nothing, or takes it."""

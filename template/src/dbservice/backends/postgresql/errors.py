@@ -48,7 +48,7 @@ class ConnectError(psycopg2.OperationalError):
     """A connection attempt of psycopg2 failed: it has libpq's text, in the language of the server, and no SQLSTATE."""
 
     address: Address | None = None
-    """The server, until it was asked again for the SQLSTATE."""
+    """The server."""
 
 
 class StandbyError(psycopg2.OperationalError):
