@@ -16,7 +16,7 @@ help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv:
-	@$(BOOTSTRAP) venv --group dev -r $(PLATFORM)/requirements.txt -r $(PLATFORM)/requirements-cache.txt -r $(PLATFORM)/requirements-dev.txt -c $(PLATFORM)/constraints.txt
+	@$(BOOTSTRAP) venv --group dev -r $(PLATFORM)/requirements.txt -r $(PLATFORM)/requirements-cache.txt -r $(PLATFORM)/requirements-otel.txt -r $(PLATFORM)/requirements-dev.txt -c $(PLATFORM)/constraints.txt
 
 demo: ## stamp the default service into build/demo and run it on SQLite, http://127.0.0.1:8000
 	@rm -rf build/demo

@@ -220,7 +220,7 @@ class Service:
     def gauge(self, name: str) -> float:
         """The value of a metric."""
         answer = self.ask("GET", "/metrics")
-        found = answer and re.search(rf"^{name} (\S+)$", answer.body.decode(), re.MULTILINE)
+        found = answer and re.search(rf"^{re.escape(name)} (\S+)$", answer.body.decode(), re.MULTILINE)
         assert found, answer
         return float(found[1])
 

@@ -79,7 +79,7 @@ def overload(target: Target, result: Result) -> None:
     limits = STUCK if target.short else {}
     seconds, unit = (4, 0.1) if target.short else (16, 0.5)
     with target.service(result, limits=limits, environ={"DB_POOL_SIZE": "4"}) as service:
-        writers = int(service.gauge("db_write_pool_size"))
+        writers = int(service.gauge('db_pool_size{pool="write"}'))
         path, body = "/v1/attack/units", {"seconds": unit}
         with Writers(service, result, 2 * writers, path=path, **body) as peak:
             time.sleep(seconds / 2)
@@ -137,7 +137,7 @@ def deadlocks(target: Target, result: Result) -> None:
 def stuck(target: Target, result: Result) -> None:
     """Units that block for ever: the others are refused at once, and the service is not ready."""
     with target.service(result, limits=STUCK, environ={"DB_POOL_SIZE": "4"}) as service:
-        writers = int(service.gauge("db_write_pool_size"))
+        writers = int(service.gauge('db_pool_size{pool="write"}'))
 
         def block(each: int) -> None:
             body = {"email": f"stuck-{each}", "seconds": 3600}

@@ -131,7 +131,7 @@ async def test_a_full_queue_refuses_the_oldest_with_retry_after(migrated: Settin
         assert response.headers["retry-after"] == "1"
         assert running.writes.in_flight == 2 * size
         metrics = (await client.get("/metrics")).text
-        assert 'db_writes_refused_total{reason="queue_full"} 1.0' in metrics
+        assert 'db_refused_total{operation="write",reason="queue_full"} 1.0' in metrics
         blocked.go.set()
         await asyncio.gather(*units)
         assert running.writes.in_flight == 0

@@ -10,9 +10,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -55,7 +56,10 @@ class Process:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         environ = {**kept, "LOG_LEVEL": "warning", "SHUTDOWN_DELAY": "0", **environ}
         words = words or ("serve", "--port", str(self.port))
-        self._process = _forkserver().Process(target=_run, args=[folder, environ, words, dict(limits), files])
+        self._start(_run, folder, environ, words, dict(limits), files)
+
+    def _start(self, run: Callable[..., None], *arguments: Any) -> None:
+        self._process = _forkserver().Process(target=run, args=arguments)
         self._process.start()
 
     def __enter__(self) -> Self:
@@ -115,6 +119,27 @@ class Process:
             await asyncio.sleep(0.05)
 
 
+class Stamped(Process):
+    """`python -m <package> ...` of the stamped service in `code`, in a folder of its own."""
+
+    def __init__(
+        self, code: Path, package: str, folder: Path, environ: Mapping[str, str], *words: str
+    ) -> None:
+        self._code, self._package = code, package
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder, environ, *words)
+
+    def _start(self, run: Callable[..., None], *arguments: Any) -> None:
+        super()._start(_run_stamped, self._code, self._package, *arguments[:3])
+
+    def succeeded(self) -> str:
+        """What a command has written on standard output; asserts that it succeeds."""
+        with self:
+            code, said = self.wait(), (self.folder / "stdout").read_text()
+        assert code == 0, said + "\n".join(self.said())
+        return said
+
+
 def environ_of(settings: Settings, **more: str) -> dict[str, str]:
     if settings.db_type == "sqlite":
         return {"DB_TYPE": "sqlite", "DB_NAME": settings.db_name, **more}
@@ -134,16 +159,17 @@ def environ_of(settings: Settings, **more: str) -> dict[str, str]:
 
 async def metric(client: httpx.AsyncClient, name: str) -> float:
     text = (await client.get("/metrics")).text
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
     assert found, text
     return float(found[1])
 
 
 class Load:
-    """Clients, half of which read and half of which write as fast as they can, and remember what they were told."""
+    """Clients, half of which read and half of which write as fast as they can, and remember what they were told. Without
+    `writes`, all read."""
 
-    def __init__(self, client: httpx.AsyncClient, clients: int = 8) -> None:
-        self._client = client
+    def __init__(self, client: httpx.AsyncClient, clients: int = 8, *, writes: bool = True) -> None:
+        self._client, self._writers = client, clients // 2 if writes else 0
         self._domain = f"{secrets.token_hex(4)}.example"
         self.acknowledged: set[str] = set()
         self.unknown: set[str] = set()
@@ -155,9 +181,9 @@ class Load:
         self._go = True
 
     async def __aenter__(self) -> Self:
-        clients = len(self._answers)
-        self._tasks = [asyncio.ensure_future(self._write(n)) for n in range(clients // 2)]
-        self._tasks += [asyncio.ensure_future(self._reads(n)) for n in range(clients // 2, clients)]
+        clients, writers = len(self._answers), self._writers
+        self._tasks = [asyncio.ensure_future(self._write(n)) for n in range(writers)]
+        self._tasks += [asyncio.ensure_future(self._reads(n)) for n in range(writers, clients)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -166,7 +192,8 @@ class Load:
 
     async def goes_on(self, number: int) -> None:
         """Wait until so many more writes are acknowledged, and as many reads."""
-        writes, reads = len(self.acknowledged) + number, self.read + number
+        writes = len(self.acknowledged) + number if self._writers else 0
+        reads = self.read + number
         await until(lambda: len(self.acknowledged) >= writes and self.read >= reads)
 
     async def all_answered(self) -> None:
@@ -239,6 +266,14 @@ def _importable() -> Iterator[None]:
         os.environ["PYTHONPATH"] = before
 
 
+def _run_stamped(
+    code: Path, package: str, folder: Path, environ: Mapping[str, str], words: Sequence[str]
+) -> None:
+    _become(folder, environ)
+    sys.path.insert(0, str(code / "src"))
+    raise SystemExit(main(import_module(f"{package}.service").service, words))
+
+
 def _run(
     folder: Path,
     environ: Mapping[str, str],
@@ -246,17 +281,22 @@ def _run(
     limits: Mapping[str, Any],
     files: int | None,
 ) -> None:
-    os.chdir(folder)
+    _become(folder, environ)
     if files is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    os.environ.clear()
-    os.environ.update(environ)
-    os.dup2(os.open("stderr", os.O_WRONLY | os.O_APPEND), 2)
-    # a shell that runs the tests in the background makes all below it deaf to SIGINT
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     service = sample_service(folder, **limits)
     service.routers.append(_slow_routes(folder))
     raise SystemExit(main(service, words))
+
+
+def _become(folder: Path, environ: Mapping[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    # a shell that runs the tests in the background makes all below it deaf to SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _slow_routes(folder: Path) -> APIRouter:

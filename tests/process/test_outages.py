@@ -23,7 +23,7 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
             await asyncio.to_thread(own_server.start)
             async with process.client() as client:
                 await process.becomes(200, client)
-                size = await metric(client, "db_read_pool_size")
+                size = await metric(client, 'db_pool_size{pool="read"}')
                 load = Load(client)
                 async with load:
                     for hard in (False, True):
@@ -38,9 +38,9 @@ async def test_the_database_starts_late_stops_and_is_killed_under_a_running_serv
                         await load.goes_on(20)
                 assert not load.strange
                 assert load.refused or load.unknown
-                assert await metric(client, "db_read_pool_size") == size == 3
-                assert await metric(client, "db_read_pool_in_use") == 0
-                assert await metric(client, "db_writes_in_flight") == 0
+                assert await metric(client, 'db_pool_size{pool="read"}') == size == 3
+                assert await metric(client, 'db_pool_in_use{pool="read"}') == 0
+                assert await metric(client, 'db_pool_in_use{pool="write"}') == 0
             load.assert_kept(settings)
             assert len(sessions(own_server, settings)) <= 6 + 1  # one more asks whether it is ready
             assert not any("Traceback" in line for line in process.said())
@@ -70,7 +70,7 @@ async def test_no_request_waits_longer_than_a_limit_for_a_database_that_hangs(
                 await process.becomes(200, client)
                 await load.goes_on(10)
             assert not load.strange
-            assert await metric(client, "db_read_pool_in_use") == 0
+            assert await metric(client, 'db_pool_in_use{pool="read"}') == 0
         load.assert_kept(settings)
 
 

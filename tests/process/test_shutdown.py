@@ -61,7 +61,7 @@ async def test_clients_that_disconnect_leave_no_connection_in_use(migrated: Sett
             answer = await process.becomes(200, client)
             assert answer.json()["status"] == "ready"
             async with asyncio.timeout(60):
-                while await metric(client, "db_read_pool_in_use"):  # noqa: ASYNC110
+                while await metric(client, 'db_pool_in_use{pool="read"}'):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             answers = await asyncio.gather(*(client.get("/v1/users") for _ in range(10)))
             assert {answer.status_code for answer in answers} == {200}

@@ -156,7 +156,7 @@ async def test_an_endpoint_may_take_its_pools_and_the_request() -> None:
     router = Router("things")
 
     class Running:
-        reads, writes = "the reads", "the writes"
+        reads, writes, tracing = "the reads", "the writes", None
 
         class metrics:
             @staticmethod

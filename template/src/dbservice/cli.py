@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from . import logs, migrations, startup
+from . import doctor, logs, migrations, startup
 from .accounts import cache
 from .accounts import commands as accounts
 from .backends import Backend
@@ -91,6 +91,12 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the differences as JSON")
     _add_account_options(verify)
     verify.set_defaults(command=_verify_access)
+    diagnosis = commands.add_parser(
+        "doctor",
+        help="check settings, connections, accounts, tables, limits; say what to do about each failure",
+    )
+    diagnosis.add_argument("--json", action="store_true", help="print the page as JSON")
+    diagnosis.set_defaults(command=lambda service, options: doctor.run(service, json=options.json))
     return parser
 
 
@@ -216,6 +222,8 @@ def _run_migration(
     _grant_own_tables(service, backend, token)
     current = migrations.current(service, backend)
     where = f"is at revision {current}" if current else f"has no tables of {service.name} any more"
+    if not migrations.knows(service, current):
+        where += ", newer than this version, which can run on it: nothing to migrate"
     print(f"{backend.settings.target} {where}.")
     return 0
 

@@ -72,6 +72,8 @@ class Limits:
     bytes_in_flight: int = 64 * 1024 * 1024
     """Maximum size of all received bodies of requests in flight and of all answers that no client has read yet, in bytes;
     beyond it, 503."""
+    traces: float = 2.0
+    """Seconds in which the traces of the last requests are sent at the end, after `drain`; then they are dropped."""
     cache: float = 0.5
     """Timeout of a command to the cache; then a value counts as absent."""
     cache_pause: float = 1.0

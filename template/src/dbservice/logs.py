@@ -1,4 +1,4 @@
-"""Logging: one handler for all loggers, to stderr, as text or JSON, one record per line."""
+"""Logging: one handler for all loggers, to stderr, as text or JSON, one record per line, with the id of its request."""
 
 import json
 import logging
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
+from .correlation import identify
 from .settings import Settings
 
 # Below WARNING these log statement parameters, which may be secrets. PyDAL uses two logger names.
@@ -25,6 +26,7 @@ def configure(settings: Settings) -> None:
     handler = Stderr()
     handler.setFormatter(Json() if settings.log_format == "json" else Text())
     handler.addFilter(redact_filter)
+    handler.addFilter(identify)
     root = logging.getLogger()
     root.handlers = [*(each for each in root.handlers if not isinstance(each, Stderr)), handler]
     root.setLevel(level)

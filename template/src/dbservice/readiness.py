@@ -50,6 +50,8 @@ class Readiness:
             writing = service.backend(settings.model_copy(update=where))
             self._servers.append(_Server(service, writing, revision))
         self._check: asyncio.Task[str] | None = None
+        self.is_up = True
+        """Whether the last check has found nothing."""
 
     async def problem(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can. Takes no longer than `limits.connect`, however
@@ -66,6 +68,7 @@ class Readiness:
 
     async def _ask(self) -> str:
         problems = await asyncio.gather(*(server.problem() for server in self._servers))
+        self.is_up = not any(problems)
         return next((problem for problem in problems if problem), "")
 
 
@@ -125,9 +128,10 @@ class _Server:
                 schema = await self._pool.fetch_raw(self._backend.schema_statement)
                 if schema and (details := self._backend.describe_schema(schema)):
                     return _SENTENCES[ErrorKind.NO_PRIVILEGE], details
-        found = str(rows[0][0]) if rows else None
-        if found == self._revision:
+        if rows and rows[0][0] == self._revision:
             return "", ""
+        rows = rows and await self._pool.fetch_raw(migrations.history_statement(self._service))
+        found = migrations.version_of(rows[0] if rows else None)
         return await asyncio.to_thread(migrations.describe_mismatch, self._service, found, started=True), ""
 
     async def _lacking(self) -> str:

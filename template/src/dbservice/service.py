@@ -13,7 +13,7 @@ from types import ModuleType
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI
 
-from . import logs, startup
+from . import logs, startup, tracing
 from .accounts.commands import check_runtime
 from .accounts.declared import only_reads
 from .backends import Backend, backend_for
@@ -115,7 +115,7 @@ class Service:
         await startup.in_thread(startup.wait_for_database, backend)
         revision = await startup.in_thread(startup.checked_revision, self, backend)
         await startup.in_thread(lambda stop: check_runtime(self, backend))
-        running = Running(self, backend, revision)
+        running = Running(self, backend, revision, tracing.start(self, backend))
         await startup.start_reads(running.reads)
         running.writes.start()
         self.app.state.running = running
@@ -127,15 +127,23 @@ class Service:
             await running.stop()
 
 
+_LOOK = 0.5
+"""Seconds that `/metrics` waits for the database."""
 _CLOSING = 1.0
 """Seconds for closing connections, even if requests have taken all the time there was."""
 
 
 class Running:
-    """A running service: its backend, its pools, its cache, the database revision, whether it is draining."""
+    """A running service: its backend, its pools, its cache, the database revision, whether it is draining, its traces."""
 
-    def __init__(self, service: Service, backend: Backend, revision: str | None) -> None:
-        self.service, self.backend, self.revision = service, backend, revision
+    def __init__(
+        self,
+        service: Service,
+        backend: Backend,
+        revision: str | None,
+        tracing: "tracing.Tracing | None" = None,
+    ) -> None:
+        self.service, self.backend, self.revision, self.tracing = service, backend, revision, tracing
         self._cache = CacheConnection(service.name, backend.settings, service.limits)
         self.read_only_cache = CacheReader(self._cache)
         self.reads = ReadPool(backend, tables=service.all_tables)
@@ -143,8 +151,13 @@ class Running:
         self.readiness = Readiness(service, backend, revision)
         self.load = Load(service.limits)
         self._watch = Watch(backend)
-        self.metrics = Metrics(self.reads, self.writes, self.load)
+        self.reads.tracing = self.writes.db._tracing = tracing
+        self.metrics = Metrics(self)
+        self.info = {"service": service.name, "version": service.version}
         self.draining = False
+        self.is_ready = True
+        """What `not_ready` has found, the last time."""
+        self._looking: asyncio.Task[str] | None = None
         self.ends_at: float | None = None
         """Once it is draining: the latest end, by `time.monotonic`."""
 
@@ -158,6 +171,8 @@ class Running:
                 await self._watch.stop()
                 await self.writes.stop(left)
                 await asyncio.gather(self.reads.stop(), self.readiness.stop(), self._cache.close())
+        if self.tracing is not None:
+            await self.tracing.stop(self.service.limits.traces)
 
     @cached_property
     def cache(self) -> CacheClient:
@@ -174,9 +189,27 @@ class Running:
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can."""
-        if self.draining:
-            return "The service is stopping."
-        return await self.readiness.problem() or await self.writes.problem()
+        problem = "The service is stopping."
+        if not self.draining:
+            problem = await self.readiness.problem() or await self.writes.problem()
+        self.is_ready = not problem
+        return problem
+
+    async def look(self) -> None:
+        """Ask `not_ready`, for the metrics, and wait for the answer for a moment: one that takes longer is in the next."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self.not_ready())
+        await asyncio.wait({self._looking}, timeout=_LOOK)
+
+    @property
+    def database_is_up(self) -> bool:
+        """Whether the database could be used, the last time that somebody looked."""
+        return self.readiness.is_up
+
+    @property
+    def cache_is_up(self) -> bool | None:
+        """Whether the cache answers; None without one."""
+        return self._cache.is_up
 
 
 def _metadata_of(tables: ModuleType | sa.MetaData) -> sa.MetaData:

@@ -40,7 +40,7 @@ def checked_revision(
     service: migrations.Owner, backend: Backend, stop: threading.Event | None = None
 ) -> str | None:
     """The revision of the service's tables in the database. Retries as `wait_for_database` does, also while the version table
-    is locked. Raises StartupError unless the code was written for the revision."""
+    is locked. Raises StartupError unless the code was written for the revision or can run on it, a newer one."""
     if migrations.head(service) is None:
         return None
     found = _with_retries(
@@ -48,7 +48,13 @@ def checked_revision(
     )
     if sentence := migrations.describe_mismatch(service, found):
         raise StartupError(sentence)
-    return found
+    if found.revision != (head := migrations.head(service)):
+        logger.info(
+            "the database is at revision %s, newer than this code of %s, which can run on it",
+            found.revision,
+            head,
+        )
+    return found.revision
 
 
 async def start_reads(reads: ReadPool) -> None:
@@ -77,7 +83,7 @@ def _with_retries(backend: Backend, work: Callable[[Any], T], stop: threading.Ev
     settings, stop = backend.settings, stop or threading.Event()
     for left in range(settings.db_max_retries, -1, -1):
         try:
-            return _with_connection(backend, work)
+            return with_connection(backend, work)
         except Exception as error:
             _warn_or_raise(backend, settings.target, error, left)
         if stop.wait(settings.db_retry_delay):
@@ -85,9 +91,9 @@ def _with_retries(backend: Backend, work: Callable[[Any], T], stop: threading.Ev
     raise StartupError("The start was cancelled.")
 
 
-def _with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
-    """What `work` answers for a new connection. Raises TimeoutError after three times `limits.connect`: for connecting, for
-    asking why that failed, and for a statement; several hosts have longer."""
+def with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
+    """What `work` answers for a new connection. Raises what the driver raises, and TimeoutError after three times
+    `limits.connect`: for connecting, for asking why that failed, and for a statement; several hosts have longer."""
     opened: list[Any] = []
 
     def run() -> T:

@@ -17,6 +17,7 @@ from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType, type_of
 from .connecting import Connecting
+from .diagnosis import Diagnosis
 from .hosts import Hosts
 from .kinds import PASSED_OVER as PASSED_OVER
 from .kinds import WORTH_WAITING_FOR as WORTH_WAITING_FOR
@@ -264,6 +265,8 @@ class Backend(Connecting):
     migrations: Migrations
     accounts: Accounts | None = None
     """None on an engine without accounts."""
+    diagnosis: ClassVar[Diagnosis | None] = None
+    """None on an engine without a server."""
     health_statement: ClassVar[str] = "SELECT 1"
     advice: ClassVar[dict[ErrorKind, str]] = {
         ErrorKind.DENIED: "the account {account} or its password is refused ({reason}): check {prefix}DB_USER and {prefix}DB_PASS",
@@ -283,6 +286,8 @@ class Backend(Connecting):
         writes: bool = True,
     ) -> None:
         self.settings, self.schema, self.application, self.writes = settings, schema, application, writes
+        self.system = self.name
+        """What the server is, as OpenTelemetry names it; known when `connect` has reached it."""
         self.compiled_for = f"{self.name} {application}"
         """What a compiled query depends on besides its statement."""
         self.limits = limits or Limits()

@@ -34,6 +34,11 @@ class CacheConnection:
         if self._driver:
             self._commands, self._subscriptions = self._driver.clients(settings)
 
+    @property
+    def is_up(self) -> bool | None:
+        """Whether the server has answered the last command; None if there is no server."""
+        return None if self._driver is None else not self._away
+
     def name_of(self, key: str) -> bytes:
         """The name of a key or channel in the server."""
         return (self._prefix + key).encode(errors="surrogatepass")

@@ -31,7 +31,9 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
+    running = request.app.state.running
+    await running.look()
     return Response(
-        generate_latest(request.app.state.running.metrics.registry),
+        generate_latest(running.metrics.registry),
         headers={"content-type": CONTENT_TYPE_LATEST},
     )

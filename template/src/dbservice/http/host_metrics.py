@@ -7,22 +7,15 @@ from prometheus_client.core import GaugeMetricFamily
 from ..backends.interface import Backend
 
 
-class HostMetrics:
-    """Reads the state of the hosts when somebody asks for it."""
-
-    def __init__(self, backend: Backend) -> None:
-        uses = {"write": backend.hosts, "read": backend.read_hosts}
-        self._hosts = {use: hosts for use, hosts in uses.items() if hosts.several}
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        if not self._hosts:
-            return
-        family = GaugeMetricFamily(
-            "db_host_up",
-            "Whether the last connection to a server of the database could be opened, and used for this.",
-            labels=["host", "use"],
-        )
-        for use, hosts in self._hosts.items():
-            for address in hosts.in_order():
-                family.add_metric([str(address), use], address not in hosts.failing)
+def host_metrics(backend: Backend) -> Iterator[GaugeMetricFamily]:
+    """The family; none where there is one server."""
+    family = GaugeMetricFamily(
+        "db_host_up",
+        "Whether the last connection to a server of the database could be opened, and used for this.",
+        labels=["host", "use"],
+    )
+    for use, hosts in (("write", backend.hosts), ("read", backend.read_hosts)):
+        for address in hosts.in_order() if hosts.several else ():
+            family.add_metric([str(address), use], address not in hosts.failing)
+    if family.samples:
         yield family

@@ -1,5 +1,5 @@
-"""Around the whole application, once for each request: HEAD, metrics, clients that hang up, plain-text refusals of the
-framework, unhandled exceptions. One layer for all, since every layer costs every request."""
+"""Around the whole application, once for each request: its id and its span, HEAD, metrics, clients that hang up, plain-text
+refusals of the framework, unhandled exceptions. One layer for all, since every layer costs every request."""
 
 import asyncio
 import logging
@@ -9,8 +9,10 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..correlation import REQUEST_ID, request_id_of
 from ..redaction import log_fields, redacted_exception
 from .disconnects import DisconnectWatch
+from .health import PROBES
 from .problems import problem_response
 
 logger = logging.getLogger("dbservice.http")
@@ -22,7 +24,7 @@ error_hooks: list[Callable[[Exception], None]] = []
 class RequestMiddleware:
     """HEAD is GET without the body; a 413 in plain text becomes a problem; an unhandled exception is logged without the
     values in its text. Requests are counted under the path of their route, `/v1/users/{id}`: one series for each route, not
-    for each id."""
+    for each id. Every answer has the request's id, by which its lines of the log are found, as `X-Request-ID`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,6 +38,12 @@ class RequestMiddleware:
         if head := method == "HEAD":
             inner = {**scope, "method": "GET"}
         status, begun, replaced, complete = 500, False, False, False
+        request_id = request_id_of(scope["headers"])
+        REQUEST_ID.set(request_id)  # never reset: a server gives each request a context of its own
+        running = scope["app"].state.running
+        span = error_type = None
+        if running is not None and running.tracing is not None and scope["path"] not in PROBES:
+            span = running.tracing.request(scope)
 
         async def sent(message: Message) -> None:
             nonlocal status, begun, replaced, complete
@@ -44,7 +52,13 @@ class RequestMiddleware:
                 if status == 413:
                     headers = dict(message["headers"])
                     if replaced := headers.get(b"content-type", b"").startswith(b"text/plain"):
-                        await problem_response(413)(scope, receive, send)
+                        await problem_response(413, headers={"X-Request-ID": request_id})(
+                            scope, receive, send
+                        )
+                message = {
+                    **message,
+                    "headers": [*message["headers"], (b"x-request-id", request_id.encode())],
+                }
             elif message["type"] == "http.response.body":
                 complete = not message.get("more_body", False)
                 if head:
@@ -63,7 +77,7 @@ class RequestMiddleware:
                 # nobody reads it, but the metrics count it: 499 is nginx's "client closed request"
                 status = 499
                 await send({"type": "http.response.start", "status": 499, "headers": []})
-            elif (running := scope["app"].state.running) is None or running.draining:
+            elif running is None or running.draining:
                 # the server cancels what is left at the end, and would log a traceback for each
                 route = getattr(inner.get("route"), "path", "?")
                 logger.warning("%s %s was cut off: the service is stopping", method, route)
@@ -72,6 +86,7 @@ class RequestMiddleware:
             else:
                 raise
         except Exception as error:
+            error_type = type(error).__qualname__
             for hook in error_hooks:
                 hook(error)
             failure, fields = redacted_exception(error), log_fields(error)
@@ -85,9 +100,11 @@ class RequestMiddleware:
         finally:
             if task is not None:
                 self._watch.remove(task)
-            if (running := scope["app"].state.running) is not None:
+            if running is not None:
                 route = getattr(inner.get("route"), "path", "none")
                 running.metrics.observe(method, route, status, time.perf_counter() - started)
+                if span is not None:
+                    span.end(route, status, error_type)
 
 
 def _cut_off(method: str) -> Response:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from fastapi import Request
 
+from ..correlation import NO_REQUEST
+
 logger = logging.getLogger("dbservice.http")
 
 
@@ -35,7 +37,7 @@ class RefusalLog:
             self._counted[kind] = 0
         logger.warning("%s %s: %s %s", *kind[:3], cause or f"(answered with {status})", extra=fields)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_PERIOD, self._report)
+            self._timer = asyncio.get_running_loop().call_later(_PERIOD, self._report, context=NO_REQUEST)
 
     def _report(self) -> None:
         self._timer = None
@@ -45,7 +47,7 @@ class RefusalLog:
                 logger.warning("%s %s: %s (answered with %d, %d times more within a second)", *kind, count)
                 self._counted[kind] = 0  # it goes on: no line of its own for the next one
         if self._counted:
-            self._timer = asyncio.get_running_loop().call_later(_PERIOD, self._report)
+            self._timer = asyncio.get_running_loop().call_later(_PERIOD, self._report, context=NO_REQUEST)
 
 
 _PERIOD = 1.0

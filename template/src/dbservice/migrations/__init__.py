@@ -2,14 +2,25 @@
 
 from .cancellation import CancelToken, run_cancellable
 from .commands import differences, downgrade, is_applied, revision, upgrade
+from .compatibility import Version, version_of
 from .environment import Owner, run
 from .locking import acquire_lock
 from .shared import create_shared_tables
-from .status import VersionTableLocked, current, describe_mismatch, head, read_version, version_statement
+from .status import (
+    VersionTableLocked,
+    current,
+    describe_mismatch,
+    head,
+    history_statement,
+    knows,
+    read_version,
+    version_statement,
+)
 
 __all__ = [
     "CancelToken",
     "Owner",
+    "Version",
     "VersionTableLocked",
     "acquire_lock",
     "create_shared_tables",
@@ -18,11 +29,14 @@ __all__ = [
     "differences",
     "downgrade",
     "head",
+    "history_statement",
     "is_applied",
+    "knows",
     "read_version",
     "revision",
     "run",
     "run_cancellable",
     "upgrade",
+    "version_of",
     "version_statement",
 ]

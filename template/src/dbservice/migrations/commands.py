@@ -4,6 +4,7 @@ import logging
 import re
 import tempfile
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -14,10 +15,11 @@ from ..backends.interface import Backend
 from ..settings import Settings
 from . import autogenerate, render, review
 from .cancellation import CancelToken
+from .compatibility import compatible, prepare, record
 from .environment import Owner, connected, script_directory, startup_errors
-from .runner import has_journal, migration
+from .runner import Migration, has_journal, migration
 from .shared import create_shared_tables
-from .status import checked_current, head
+from .status import checked_current, head, knows, read_current
 
 logger = logging.getLogger("alembic.runtime.migration")
 
@@ -26,14 +28,15 @@ def upgrade(
     service: Owner, backend: Backend, revision: str = "head", *, token: CancelToken | None = None
 ) -> None:
     """Upgrade the database to `revision`, an id or its beginning, under the migration lock. A database that is at a later
-    revision stays as it is. Raises StartupError."""
+    revision stays as it is, also at one that this code does not know and can run on. Raises StartupError."""
     target = _resolve(service, revision)
     if _is_at(service, backend, target):
         return
     with migration(service, backend, token) as running:
         backend.migrations.create_schema(running.connection)
-        checked_current(service, running.connection)
-        running.run(lambda config: command.upgrade(config, target))
+        found = checked_current(service, running.connection, newer=target == "head")
+        if knows(service, found.revision):
+            running.run(lambda config: _run(service, running, lambda: command.upgrade(config, target)))
 
 
 def downgrade(service: Owner, backend: Backend, revision: str, *, token: CancelToken | None = None) -> None:
@@ -43,13 +46,15 @@ def downgrade(service: Owner, backend: Backend, revision: str, *, token: CancelT
         return
     with migration(service, backend, token) as running:
         checked_current(service, running.connection)
-        running.run(lambda config: command.downgrade(config, target))
+        running.run(lambda config: _run(service, running, lambda: command.downgrade(config, target)))
 
 
 def is_applied(service: Owner, backend: Backend, revision: str) -> bool:
     """Whether the database is at `revision` or at a later one, so that only `downgrade` can lead to it. Raises StartupError."""
+    if revision == "head":
+        return False
     with connected(service, backend) as connection:
-        found = checked_current(service, connection)
+        found = checked_current(service, connection).revision
         target = _resolve(service, revision)
         script = script_directory(service)
         applied = {each.revision for each in script.iterate_revisions(found, "base")} if found else set()
@@ -95,13 +100,30 @@ def revision(service: Owner, message: str) -> Path | None:
     if script.upgrade_ops is None or script.upgrade_ops.is_empty():
         return None
     review.check_portable(script)
-    dropped = review.describe_drops(script)
+    dropped, breaking = review.describe_drops(script), review.breaks_older_code(script)
     review.isolate_renames(script)
     for sentence in dropped:
         logger.warning("the revision %s", sentence)
     path = versions / f"{_new_revision_id(service, message)}.py"
-    render.write_revision(path, message, script_directory(service).get_current_head(), script, dropped)
+    before = script_directory(service).get_current_head()
+    render.write_revision(path, message, before, script, dropped, breaks_older_code=breaking)
     return path
+
+
+def _run(service: Owner, running: Migration, work: Callable[[], None]) -> None:
+    """Let Alembic work, and write down which code can run on the result: each revision does (environment.py), except where none
+    ran or the server could not do it in the revision's transaction."""
+    prepare(running.connection, service.version_table)
+    work()
+    found = read_current(service, running.connection)
+    if found.revision and found.compatible != _compatible(service, found.revision):
+        record(script_directory(service), running.connection, service.version_table, [found.revision])
+        running.connection.commit()
+
+
+def _compatible(service: Owner, revision: str) -> tuple[str, ...]:
+    with startup_errors(service):
+        return compatible(script_directory(service), revision)
 
 
 def _is_at(service: Owner, backend: Backend, target: str) -> bool:
@@ -109,7 +131,12 @@ def _is_at(service: Owner, backend: Backend, target: str) -> bool:
     do, and no lock to take, so that replicas start side by side. Raises StartupError."""
     wanted = {"base": None, "head": head(service)}.get(target, target)
     with connected(service, backend) as connection:
-        return checked_current(service, connection) == wanted and not has_journal(service, connection)
+        found = checked_current(service, connection, newer=target == "head")
+        if not knows(service, found.revision):
+            return True
+        if found.revision != wanted or has_journal(service, connection):
+            return False
+        return wanted is None or found.compatible == _compatible(service, wanted)
 
 
 def _resolve(service: Owner, revision: str) -> str:

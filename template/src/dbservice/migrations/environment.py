@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from alembic import context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import exc
@@ -17,6 +18,7 @@ from sqlalchemy import exc
 from ..backends.interface import Backend
 from ..errors import StartupError
 from ..schema import SharedTable
+from . import compatibility
 
 logging.getLogger("alembic.runtime.migration").addFilter(
     lambda record: record.getMessage().startswith("Running ") or record.levelno > logging.INFO
@@ -44,11 +46,17 @@ def run(service: Owner) -> None:
         raise CommandError(
             f"Alembic has no connection: use `python -m {service.package} migrate` or `revision`"
         )
+
+    def record(ctx: MigrationContext, step: Any, heads: Collection[str], run_args: Any) -> None:
+        assert ctx.connection is not None
+        compatibility.record(context.script, ctx.connection, service.version_table, heads)
+
     context.configure(
         connection=connection,
         target_metadata=service.tables,
         version_table=service.version_table,
         transaction_per_migration=True,
+        on_version_apply=record,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -13,6 +13,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 
 from ..backends.sql import escape_colons
+from ..schema.revisions import BREAKS_OLDER_CODE, BREAKS_OLDER_CODE_COMMENT
 from ..types import ColumnType, Default, EnumCheck
 from .comparison import enum_check, final_name
 from .operations import AlterPrimaryKeyOp, BackfillOp, CreateCheckOp, DropCheckOp
@@ -33,9 +34,16 @@ def render_operations(container: Any) -> str:
 
 
 def write_revision(
-    path: Path, message: str, before: str | None, script: ops.MigrationScript, notes: list[str]
+    path: Path,
+    message: str,
+    before: str | None,
+    script: ops.MigrationScript,
+    notes: list[str],
+    *,
+    breaks_older_code: bool,
 ) -> None:
-    """Write the file of a revision, whose id is the file's name, with `notes` in its docstring."""
+    """Write the file of a revision, whose id is the file's name, with `notes` in its docstring. `breaks_older_code`: what it
+    says of itself (schema/revisions.py)."""
     up, down = (render_operations(each) for each in (script.upgrade_ops, script.downgrade_ops))
     own = "\nfrom dbservice import types\n" if re.search(r"\btypes\.", up + down) else ""
     alchemy = "import sqlalchemy as sa\n" if re.search(r"\bsa\.", up + down) else ""
@@ -44,6 +52,7 @@ def write_revision(
     text = _FILE.format(
         about=about, revision=path.stem, before=before, revises=f" {before}" if before else "", own=own,
         alchemy=alchemy, up=up, down=down, notes=noted,
+        marker=f"{BREAKS_OLDER_CODE_COMMENT}\n{BREAKS_OLDER_CODE} = {breaks_older_code}",
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
     if importlib.util.find_spec("ruff"):  # installed for development: `make check` passes at once
@@ -67,6 +76,7 @@ revision = {revision!r}
 down_revision = {before!r}
 branch_labels = None
 depends_on = None
+{marker}
 
 
 def upgrade() -> None:

@@ -124,6 +124,26 @@ def describe_drops(script: ops.MigrationScript) -> list[str]:
     return found
 
 
+def breaks_older_code(script: ops.MigrationScript) -> bool:
+    """Whether the version before cannot read or write the tables afterwards: one of its tables or columns is gone, or a column
+    holds values of another type. What the database then refuses, it refuses to both versions, as their clients' error."""
+    if any(
+        isinstance(each, ops.DropTableOp) for each in (script.upgrade_ops.ops if script.upgrade_ops else ())
+    ):
+        return True
+    return any(
+        isinstance(each, ops.DropColumnOp)
+        or (isinstance(each, ops.AlterColumnOp) and _reads_differently(each.existing_type, each.modify_type))
+        for table in _changed(script)
+        for each in table.ops
+    )
+
+
+def _reads_differently(old: Any, new: Any) -> bool:
+    whole = Integer | BigInteger
+    return isinstance(old, whole) and new is not None and not isinstance(new, whole)
+
+
 def _changed(script: ops.MigrationScript) -> list[ops.ModifyTableOps]:
     operations = script.upgrade_ops.ops if script.upgrade_ops else ()
     return [each for each in operations if isinstance(each, ops.ModifyTableOps)]

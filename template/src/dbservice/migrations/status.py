@@ -7,6 +7,7 @@ from alembic.runtime.migration import MigrationContext
 
 from ..backends.interface import WORTH_WAITING_FOR, Backend, ErrorKind
 from ..errors import StartupError
+from .compatibility import Version, version_of
 from .environment import Owner, connected, script_directory
 
 
@@ -28,41 +29,69 @@ def current(service: Owner, backend: Backend) -> str | None:
         return _current(service, connection)
 
 
-def checked_current(service: Owner, connection: sa.Connection) -> str | None:
-    """The revision that the database is at. Raises StartupError when this code does not know it."""
-    found = _current(service, connection)
-    if found and found not in {each.revision for each in script_directory(service).walk_revisions()}:
-        raise StartupError(describe_mismatch(service, found))
+def read_current(service: Owner, connection: sa.Connection) -> Version:
+    """What the version table says, over a connection for migrations."""
+    if _current(service, connection) is None:
+        return Version(None)
+    row = connection.exec_driver_sql(history_statement(service)).one()
+    connection.rollback()
+    return version_of(row)
+
+
+def checked_current(service: Owner, connection: sa.Connection, *, newer: bool = False) -> Version:
+    """What the version table says. Raises StartupError when this code does not know the revision; with `newer`, only if it also
+    cannot run on it."""
+    found = read_current(service, connection)
+    if not knows(service, found.revision):
+        if sentence := describe_mismatch(service, found):
+            raise StartupError(sentence)
+        if not newer:
+            raise StartupError(
+                f"The database is at revision {found.revision}, which this code does not know and can run on: a newer version"
+                " can lead it to another revision."
+            )
     return found
 
 
-def describe_mismatch(service: Owner, found: str | None, *, started: bool = False) -> str:
-    """Why this code cannot work with the database's revision `found`, in a sentence; empty when it can.
+def knows(service: Owner, revision: str | None) -> bool:
+    """Whether this code has the file of a revision; of no revision, yes."""
+    return revision is None or revision in {
+        each.revision for each in script_directory(service).walk_revisions()
+    }
 
-    A service that has `started` continues at a newer revision: a deployment migrates first, and the old version serves
+
+def describe_mismatch(service: Owner, found: Version, *, started: bool = False) -> str:
+    """Why this code cannot work with the database's revision, in a sentence; empty when it can.
+
+    Older code can work with a newer revision if the version table says so. Where it says nothing, because an earlier release of
+    the platform has migrated, a service that has `started` continues: a deployment migrates first, and the old version serves
     until the new one is ready."""
-    script = script_directory(service)
-    wanted = script.get_current_head()
-    if found == wanted:
+    wanted = head(service)
+    if found.revision == wanted or wanted in found.compatible:
         return ""
-    if found is None:
+    if found.revision is None:
         return f"The database has no tables of {service.name} yet: run `make migrate` first."
-    if found in {revision.revision for revision in script.walk_revisions()}:
-        return f"The database is at revision {found}, this code needs {wanted}: run `make migrate` first."
+    if knows(service, found.revision):
+        return f"The database is at revision {found.revision}, this code needs {wanted}: run `make migrate` first."
+    if found.compatible:
+        return (
+            f"The database is at revision {found.revision}, on which only the versions from revision {found.compatible[-1]} on"
+            f" can run, and this code is of {wanted}: deploy a newer version."
+        )
     if started:
         return ""
-    return f"The database is at revision {found}, which this code does not know: deploy the code that it belongs to."
+    return f"The database is at revision {found.revision}, which this code does not know: deploy the code that it belongs to."
 
 
-def read_version(service: Owner, backend: Backend, connection: Any) -> str | None:
-    """The revision in the version table, read over a DB-API connection in autocommit; None when there is no such table or
-    no row.
+def read_version(service: Owner, backend: Backend, connection: Any) -> Version:
+    """What the version table says, read over a DB-API connection in autocommit.
 
     Raises VersionTableLocked when another session locks it, StartupError when it cannot be read for another reason; what the
     driver raises when the server does not answer."""
     cursor = connection.cursor()
     try:
         cursor.execute(version_statement(service))
+        cursor.execute(history_statement(service))
         row = cursor.fetchone()
     except Exception as error:
         kind = backend.classify_error(error)
@@ -78,13 +107,18 @@ def read_version(service: Owner, backend: Backend, connection: Any) -> str | Non
             cursor.execute(backend.schema_statement)
             if sentence := backend.describe_schema(cursor.fetchall()):
                 raise StartupError(sentence) from error
-        return None
-    return str(row[0]) if row else None
+        return Version(None)
+    return version_of(row)
 
 
 def version_statement(service: Owner) -> str:
-    """SQL that reads the version table."""
+    """SQL that reads the current revision."""
     return f"SELECT version_num FROM {service.version_table}"
+
+
+def history_statement(service: Owner) -> str:
+    """SQL that reads the row for `version_of`, which has the second column or not."""
+    return f"SELECT * FROM {service.version_table}"
 
 
 def _unreadable(service: Owner, backend: Backend, error: Exception) -> str:

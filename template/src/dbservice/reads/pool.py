@@ -10,9 +10,9 @@ import contextlib
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from databases import Database
@@ -21,6 +21,7 @@ from ..addresses import Address
 from ..backends.interface import WORTH_WAITING_FOR, Backend, ErrorKind
 from ..backends.refusals import Refusals
 from ..errors import BadValue, NotFound, Unavailable
+from ..histogram import Histogram
 from ..redaction import describe, remember_statement
 from ..schema import Page, Row
 from ..settings import Settings
@@ -28,11 +29,22 @@ from .pages import PageReader
 from .portability import check_row_count
 from .query import Query
 
+if TYPE_CHECKING:
+    from ..tracing import Tracing
+
 P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
 _RECONNECT = (ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER)
 _PAUSE = (0.05, 0.2)
 """Seconds between two attempts to connect, at random."""
+_TOO_LONG = "The database took too long to answer."
+_SENTENCES = {
+    ErrorKind.NO_TABLE: "The database lacks a table that the service needs.",
+    ErrorKind.NO_PRIVILEGE: "The database refuses the service's account.",
+    ErrorKind.DISK_FULL: "The database's disk is full.",
+    ErrorKind.EXHAUSTED: "The database lacks memory or another resource.",
+    ErrorKind.TIMEOUT: _TOO_LONG,
+}
 _CANCELLED = 1.0
 """Seconds that a cancelled start takes to close its connection."""
 logger = logging.getLogger(__name__)
@@ -58,6 +70,13 @@ class ReadPool:
         self.backend, self._tables = backend, tables
         self.size = size or backend.readers
         self.hosts = backend.read_hosts
+        self.tracing: Tracing | None = None
+        self.durations = Histogram()
+        """Of all reads, the wait for a connection included."""
+        self.retries: Counter[str] = Counter(lost=0, not_in_cluster=0)
+        """How many reads were run again, by what had failed."""
+        self.refused: Counter[str] = Counter(pool_timeout=0, timeout=0, lost=0)
+        """How many reads got Unavailable, by reason."""
         self._settings = backend.settings
         self._databases: dict[Address, Database] = {}
         self._replacing = asyncio.Lock()
@@ -104,6 +123,11 @@ class ReadPool:
     def in_use(self) -> int:
         """The number of acquired slots."""
         return self.size - len(self._free)
+
+    @property
+    def waiting(self) -> int:
+        """The number of reads that wait for a slot."""
+        return len(self._waiting)
 
     async def one(self, query: Query[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The only row. Raises NotFound if there is none, RuntimeError if there are several."""
@@ -159,21 +183,22 @@ class ReadPool:
         self.backend.check_health(await self._run(self.backend.health_statement, ()))
 
     async def _run(self, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
-        slot = self._free.pop() if self._free else await self._acquire(self.backend.limits.acquire)
-        limit = self.backend.limits.statement
+        started = time.perf_counter()
+        tracing, limit = self.tracing, self.backend.limits.statement
+        fetch = self.backend.fetch if tracing is None else tracing.fetch
+        slot = self._free.pop() if self._free else await self._wait_for_slot()
         try:
             if slot.raw is None:
                 rows = await self._fetch_anew(slot, sql, arguments)
             else:
                 try:
-                    rows = await self.backend.fetch(slot.raw, sql, arguments, limit)
+                    rows = await fetch(slot.raw, sql, arguments, limit)
                 except Exception as error:
                     # the connection was lost, while idle or now: a read is safe to retry
-                    if (
-                        isinstance(error, TimeoutError)
-                        or self.backend.classify_error(error) not in _RECONNECT
-                    ):
+                    kind = self.backend.classify_error(error)
+                    if isinstance(error, TimeoutError) or kind not in _RECONNECT:
                         raise
+                    self._count_retry(kind)
                     rows = await self._fetch_anew(slot, sql, arguments)
             self._answered = time.monotonic()
         except BaseException as error:
@@ -181,38 +206,64 @@ class ReadPool:
             if isinstance(error, Exception):
                 remember_statement(error, self.backend, sql)
                 if (problem := self._problem(error)) is not error:
+                    if isinstance(problem, Unavailable):
+                        self.refused[problem.reason] += 1
                     raise problem from error
             raise
         if self.hosts.several and slot.address is not None and not self.hosts.is_best(slot.address):
             self._renew_soon(slot)  # a server that comes before this one works again
         else:
             self._release(slot)
+        self.durations.observe(time.perf_counter() - started)
         return rows
 
     async def _fetch_anew(self, slot: _Slot, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """Run the statement on a new connection, and on another one as long as the database has just answered others."""
-        limits = self.backend.limits
+        limits, tracing = self.backend.limits, self.tracing
+        fetch = self.backend.fetch if tracing is None else tracing.fetch
         until = self._answered + limits.failover
         once_more = slot.raw is None  # a connection that is lost while it is new may have been one of many
         while True:
             await self._close(slot)
             opened = False
             try:
-                await self._open(slot)
+                await self._open_traced(slot)
                 opened = True
-                return await self.backend.fetch(slot.raw, sql, arguments, limits.statement)
+                return await fetch(slot.raw, sql, arguments, limits.statement)
             except Exception as error:
-                if (
-                    isinstance(error, TimeoutError)
-                    or self.backend.classify_error(error) not in WORTH_WAITING_FOR
-                ):
+                kind = self.backend.classify_error(error)
+                if isinstance(error, TimeoutError) or kind not in WORTH_WAITING_FOR:
                     raise
                 pause = random.uniform(*_PAUSE)
                 if opened and once_more:
                     once_more, pause = False, 0.0
                 elif time.monotonic() + pause > until:
                     raise
+                self._count_retry(kind)
             await asyncio.sleep(pause)
+
+    def _count_retry(self, kind: ErrorKind) -> None:
+        self.retries[kind.name.lower()] += 1
+        if self.tracing is not None:
+            self.tracing.retried(kind)
+
+    async def _wait_for_slot(self) -> _Slot:
+        seconds = self.backend.limits.acquire
+        try:
+            if self.tracing is None:
+                return await self._acquire(seconds)
+            with self.tracing.step("wait for a connection"):
+                return await self._acquire(seconds)
+        except Unavailable as error:
+            self.refused[error.reason] += 1
+            raise
+
+    async def _open_traced(self, slot: _Slot) -> None:
+        if self.tracing is None:
+            await self._open(slot)
+        else:
+            with self.tracing.step("connect"):
+                await self._open(slot)
 
     async def _acquire(self, seconds: float | None) -> _Slot:
         """Acquire the next free slot, in FIFO order. Raises Unavailable after `seconds`; None: no timeout."""
@@ -240,23 +291,13 @@ class ReadPool:
 
     def _problem(self, error: Exception) -> Exception:
         if isinstance(error, TimeoutError):
-            return Unavailable("The database took too long to answer.")
-        match self.backend.classify_error(error):
-            case ErrorKind.VALUE:
-                return BadValue("a parameter", "does not fit its column")
-            case ErrorKind.OTHER | ErrorKind.READ_ONLY:
-                return error
-            case ErrorKind.NO_TABLE:
-                return Unavailable("The database lacks a table that the service needs.")
-            case ErrorKind.NO_PRIVILEGE:
-                return Unavailable("The database refuses the service's account.")
-            case ErrorKind.DISK_FULL:
-                return Unavailable("The database's disk is full.")
-            case ErrorKind.EXHAUSTED:
-                return Unavailable("The database lacks memory or another resource.")
-            case ErrorKind.TIMEOUT:
-                return Unavailable("The database took too long to answer.")
-        return Unavailable("The database does not answer.")
+            return Unavailable(_TOO_LONG, reason="timeout")
+        kind = self.backend.classify_error(error)
+        if kind is ErrorKind.VALUE:
+            return BadValue("a parameter", "does not fit its column")
+        if kind in (ErrorKind.OTHER, ErrorKind.READ_ONLY):
+            return error
+        return Unavailable(_SENTENCES.get(kind, "The database does not answer."), reason=kind.name.lower())
 
     async def _open(self, slot: _Slot) -> None:
         # `databases` keeps one connection per task: a new task gives the slot its own connection
@@ -350,4 +391,5 @@ class ReadPool:
 
 def _give_up(turn: "asyncio.Future[_Slot]") -> None:
     if not turn.done():
-        turn.set_exception(Unavailable("Too many reads are waiting for a connection."))
+        detail = "Too many reads are waiting for a connection."
+        turn.set_exception(Unavailable(detail, reason="pool_timeout"))

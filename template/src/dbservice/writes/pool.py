@@ -16,16 +16,22 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from ..backends.interface import Backend
+from ..backends.interface import Backend, ErrorKind
+from ..correlation import NO_REQUEST
 from ..errors import OutcomeUnknown, Unavailable
+from ..histogram import Histogram
 from ..redaction import describe, log_fields
 from .pydal.dal import DAL
 from .queue import JobQueue
 from .unit import run_unit
+
+if TYPE_CHECKING:
+    from ..tracing import Tracing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,8 +79,18 @@ class WritePool:
         self.size = backend.writers
         self.db = DAL(backend, tables)
         self.in_flight = 0
-        self.refused: Counter[str] = Counter()
-        """How many units of work got Unavailable or OutcomeUnknown, by reason."""
+        self.durations = Histogram()
+        """Of all units of work that have begun, all attempts and the wait for a thread included."""
+        self.refused: Counter[str] = Counter(
+            dict.fromkeys(("queue_full", "queue_timeout", "timeout", "lost"), 0)
+        )
+        """How many units of work got Unavailable, by reason."""
+        self.unknown: Counter[str] = Counter(connection_lost=0, write_timeout=0)
+        """How many got OutcomeUnknown, by reason."""
+        self.retries: Counter[str] = Counter(deadlock=0, retry=0, lost=0)
+        """How many attempts were run again, by what had failed."""
+        self._retries_lock = threading.Lock()
+        self.db._on_retry = self._count_retry
         self._queue: JobQueue[_Job] = JobQueue()
         self._room = self.size * backend.limits.queue
         self._duration = 0.01
@@ -152,6 +168,21 @@ class WritePool:
             return f"{self._stuck_sentence}."
         return await self.db.health.problem(self.run)
 
+    @property
+    def tracing(self) -> "Tracing | None":
+        """What makes spans of units of work, if anything."""
+        return self.db._tracing
+
+    @property
+    def waiting(self) -> int:
+        """The number of units of work that wait for a thread."""
+        return len(self._queue)
+
+    @property
+    def in_use(self) -> int:
+        """The number of threads that have one."""
+        return self.in_flight - len(self._queue)
+
     # --- limits
 
     def _displace_oldest(self) -> None:
@@ -169,7 +200,8 @@ class WritePool:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_due = due
-        self._timer = loop.call_later(max(0.01, due - time.monotonic()), self._expire_jobs, loop)
+        seconds = max(0.01, due - time.monotonic())
+        self._timer = loop.call_later(seconds, self._expire_jobs, loop, context=NO_REQUEST)
 
     def _expire_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer, self._timer_due = None, math.inf
@@ -193,7 +225,7 @@ class WritePool:
             return job.deadline
         else:
             self._abandon(job)
-            self.refused["write_timeout"] += 1
+            self.unknown["write_timeout"] += 1
             detail = "The write did not end in time and may still be stored: check before retrying."
             job.future.set_exception(OutcomeUnknown(detail))
         return math.inf
@@ -204,7 +236,8 @@ class WritePool:
             job.abandoned = True
             if job.thread is not None:
                 self.db.interrupt_connection(job.thread)
-        logger.warning(
+        job.context.copy().run(
+            logger.warning,
             "a unit of work did not end within %g s: %s",
             self.backend.limits.write,
             getattr(job.function, "__qualname__", type(job.function).__name__),
@@ -241,14 +274,17 @@ class WritePool:
         expected = self.size * limits.write_queue / max(self._duration, 1e-6)
         self._room = int(min(self.size * limits.queue, max(self.size, expected)))
         self._stuck.discard(job)
+        self.durations.observe(time.monotonic() - job.wait_until + limits.write_queue)
         if job.future.done():
             if error is not None:
                 logger.warning(
                     "an abandoned unit of work failed: %s", describe(error), extra=log_fields(error)
                 )
         elif error is not None:
-            if isinstance(error, Unavailable | OutcomeUnknown):
-                self.refused[getattr(error, "reason", "outcome_unknown")] += 1
+            if isinstance(error, Unavailable):
+                self.refused[error.reason] += 1
+            elif isinstance(error, OutcomeUnknown):
+                self.unknown["connection_lost"] += 1
             job.future.set_exception(error)
         else:
             job.future.set_result(result)
@@ -262,17 +298,31 @@ class WritePool:
             job.thread = threading.get_ident()
             result, error = None, None
             try:
-                result = job.context.run(run_unit, self.db, job)
+                result = job.context.run(
+                    run_unit if self.db._tracing is None else self._run_traced, self.db, job
+                )
             except BaseException as raised:
                 error = raised
             with job.lock:
                 job.thread = None
             try:
-                job.loop.call_soon_threadsafe(self._finish, job, time.monotonic() - started, result, error)
+                seconds = time.monotonic() - started
+                job.loop.call_soon_threadsafe(self._finish, job, seconds, result, error, context=job.context)
             except RuntimeError:
                 logger.warning("a unit of work ended after its event loop was closed")
             del job, result, error
         self.db.drop_connection()
+
+    def _run_traced(self, db: DAL, job: _Job) -> Any:
+        assert db._tracing is not None
+        waited = time.monotonic() - job.wait_until + self.backend.limits.write_queue
+        return db._tracing.unit(partial(run_unit, db, job), job.function, waited)
+
+    def _count_retry(self, kind: ErrorKind) -> None:
+        with self._retries_lock:
+            self.retries[kind.name.lower()] += 1
+        if self.db._tracing is not None:
+            self.db._tracing.retried(kind)
 
 
 _LONGEST_RETRY = 30

@@ -62,6 +62,7 @@ def run_unit(db: DAL, job: Job) -> Any:
         finally:
             if lane is not None:
                 lane.release()
+        db._on_retry(failure.kind)
         logger.info("retrying a unit of work: %s", failure.kind.value)
         time.sleep(pause)
         attempt, began = attempt + 1, time.monotonic()

@@ -18,6 +18,7 @@ from ..sql import read_url
 from ..statements import Lexer
 from .accounts import MySQLAccounts
 from .codec import MySQLCodec
+from .diagnosis import MySQLDiagnosis
 from .dialect import mariadb_only, mysql_only, read_dialect
 from .driver import Cursor, no_tls_error
 from .errors import classify_error, constraint_name, error_details
@@ -41,6 +42,7 @@ class MySQL(Backend):
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
     accounts = MySQLAccounts()
+    diagnosis = MySQLDiagnosis()
     advice = Backend.advice | {
         ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({reason}): wait until it has joined again, or"
         " let DB_HOST name another node"
@@ -82,6 +84,8 @@ class MySQL(Backend):
             ssl_disabled=tls is None,
         )
         connection._read_timeout = socket_timeout  # type: ignore[attr-defined]
+        version: str = connection.get_server_info()  # type: ignore[no-untyped-call]
+        self.system = "mariadb" if "mariadb" in version.lower() else "mysql"
         with connection.cursor() as cursor:
             if tls:
                 cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")

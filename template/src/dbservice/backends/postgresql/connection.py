@@ -22,6 +22,7 @@ from ..sql import quoted, read_url
 from ..statements import Lexer
 from .accounts import PostgreSQLAccounts
 from .codec import PostgreSQLCodec
+from .diagnosis import PostgreSQLDiagnosis
 from .dialect import read_dialect
 from .errors import (
     ConnectError,
@@ -47,6 +48,7 @@ class PostgreSQL(Backend):
     pipeline_begin = True
     codec = PostgreSQLCodec()
     accounts = PostgreSQLAccounts()
+    diagnosis = PostgreSQLDiagnosis()
     advice = Backend.advice | {
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"
         ' ON DATABASE "{database}" TO "{account}"',

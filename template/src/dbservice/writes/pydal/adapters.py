@@ -192,7 +192,7 @@ class AdapterMixin:
             transaction.check()
         try:
             self.get_connection()  # type: ignore[attr-defined]
-            cursor = self.cursor  # type: ignore[attr-defined]
+            cursor = self.traced_cursor()
             if self.db.health.failing is not None:
                 transaction.written |= command.startswith(("INSERT", "UPDATE", "DELETE"))
             if not transaction.begun:
@@ -208,6 +208,11 @@ class AdapterMixin:
         except BaseException as error:
             self.raise_problem(error, command)
             raise
+
+    def traced_cursor(self) -> Any:
+        """The thread's cursor, whose statements are spans if the service makes some."""
+        cursor, tracing = self.cursor, self.db._tracing  # type: ignore[attr-defined]
+        return cursor if tracing is None else tracing.cursor(cursor)
 
     def raise_problem(self, error: BaseException, command: str = "") -> None:
         """Remember that the driver raised `error`, and raise what it means to the unit of work, if it means anything."""

@@ -5,8 +5,8 @@ import datetime as dt
 import keyword
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, LiteralString
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 import pydal
 import sqlalchemy as sa
@@ -27,6 +27,9 @@ from .dialects import REFUSED
 from .fields import FieldType
 from .rows import ExactRow, ExactRows, StrictRecordUpdater
 from .tables import ServiceTable
+
+if TYPE_CHECKING:
+    from ...tracing import Tracing
 
 _NAMES = re.compile(r"[a-zA-Z]\w*\Z", re.ASCII)
 
@@ -52,6 +55,9 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     def __init__(self, backend: Backend, tables: Iterable[sa.Table]) -> None:
         self._backend, self._transaction = backend, Transaction()
         self.health, self.lane = WriteHealth(backend), Lane()
+        self._tracing: Tracing | None = None
+        self._on_retry: Callable[[ErrorKind], None] = lambda kind: None
+        """Told of each attempt that is about to be run again, on its thread."""
         self._db_uid = f"dbservice-{next(serial_numbers)}"
         self._service_tables: dict[str, ServiceTable] = {}
         self._connections: dict[int, Any] = {}
@@ -207,7 +213,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         if not transaction.begun:
             return
         transaction.begun = False
-        cursor = self._adapter.cursor
+        cursor = self._adapter.traced_cursor()
         try:
             cursor.execute("COMMIT")
         except BaseException as error:
@@ -237,7 +243,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         if transaction.begun:
             transaction.begun = False
             try:
-                self._adapter.cursor.execute("ROLLBACK")
+                self._adapter.traced_cursor().execute("ROLLBACK")
             except Exception:
                 self.drop_connection()
 

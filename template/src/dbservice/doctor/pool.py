@@ -1,0 +1,76 @@
+"""The sum of the connections: of this service against the limit of its account, of all services against that of the server."""
+
+from ..accounts.declared import ASSUMED_POOL_SIZE
+from ..backends.diagnosis import Connections
+from .patient import Patient
+from .report import Finding, failed, ok, skipped, warning
+
+BUSY = 0.8
+"""The share of the server's connections that may be in use."""
+
+
+def check(patient: Patient) -> Finding:
+    """Whether the connections of all replicas are allowed, and whether those of all services are there."""
+    diagnosis = patient.backend.diagnosis
+    if diagnosis is None:
+        return skipped("SQLite is a file: its connections have no limit")
+    if not patient.has_runtime:
+        return skipped("DB_USER is not set here")
+    if not patient.connected:
+        return skipped("no connection")
+    settings = patient.settings
+    found = patient.ask(diagnosis.connections)
+    asking = patient
+    if found.promised is None and settings.admin_db_user:
+        backend = patient.service.backend(settings.for_administration())
+        asking = Patient(patient.service, backend.settings, patient.has_runtime)
+        of_all = asking.ask(diagnosis.connections)
+        found = Connections(found.server, found.in_use, found.account, of_all.promised, of_all.accounts)
+    return compare(
+        found, settings.db_pool_size, settings.replicas, is_set="db_pool_size" in settings.model_fields_set
+    )
+
+
+def compare(found: Connections, pool_size: int, replicas: int, *, is_set: bool) -> Finding:
+    """What follows from the numbers."""
+    # each process has besides its pool the health check and a connection that cancels a statement
+    process, size = (
+        pool_size + 2,
+        f"DB_POOL_SIZE={pool_size}" if is_set else f"the default pool of {pool_size} on this machine",
+    )
+    needed = replicas * process
+    sentence = f"{replicas} x ({size} + 2) = {needed}, twice in a roll-out"
+    smaller = (
+        "Lower DB_POOL_SIZE or REPLICAS; or raise max_connections of the server, or put a pooler before it."
+    )
+    if needed > found.server:
+        return failed(f"{sentence}; the server takes {found.server} of all services together", smaller)
+    if found.account is not None and found.account < needed:
+        return failed(
+            f"{sentence}; the account may have {found.account}",
+            "Lower DB_POOL_SIZE, or run `grants --apply` with the same DB_POOL_SIZE and REPLICAS, which raises the account's limit.",
+        )
+    if 2 * needed > found.server:
+        return warning(f"{sentence}; the server takes {found.server} of all services together", smaller)
+    if found.account is not None and found.account < 2 * needed:
+        return warning(
+            f"{sentence}; the account may have {found.account}",
+            "Run `grants --apply` with the same DB_POOL_SIZE and REPLICAS, which raises the account's limit.",
+        )
+    if found.promised is not None and found.promised > found.server:
+        return warning(
+            f"the limits of {found.accounts} accounts add up to {found.promised} connections, the server takes {found.server}",
+            "When all services are busy at once, some get none: smaller pools (DB_POOL_SIZE, then `grants --apply`), a higher"
+            " max_connections, or a pooler.",
+        )
+    if found.in_use > BUSY * found.server:
+        return warning(f"{found.in_use} of the server's {found.server} connections are in use", smaller)
+    limit = "" if found.account is None else f"; the account may have {found.account}"
+    together = "" if found.promised is None else f", all accounts {found.promised}"
+    text = f"{sentence}{limit}{together}; the server takes {found.server} and has {found.in_use}"
+    if not is_set and pool_size > ASSUMED_POOL_SIZE:
+        return warning(
+            text,
+            f"Set DB_POOL_SIZE, for `grants` too, which counts with {ASSUMED_POOL_SIZE} where it is not set.",
+        )
+    return ok(text)
