@@ -36,8 +36,9 @@ run: migrate ## migrate, then serve on http://127.0.0.1:8000 (PORT=8001 for anot
 test: .venv ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: .venv ## check format, lint and types
+check: .venv ## check format, lint, types, and that no migration stops who writes
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/python -m $(PACKAGE) check-revisions
 
 format: .venv ## format and auto-fix
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .

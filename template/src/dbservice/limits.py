@@ -11,7 +11,12 @@ class Limits:
     /healthz, /readyz and /metrics are answered whatever else is refused."""
 
     connect: float = 5.0
-    """Timeout for opening a connection."""
+    """Timeout for opening a connection; of several hosts, each gets its share, at least 2."""
+    failover: float = 5.0
+    """Seconds after the last answer of the database for which reads and units of work that lost their connection are tried
+    again on new ones, as while a proxy or a standby takes over; later they are tried again once, then 503."""
+    host_check: float = 3.0
+    """Seconds between two looks at hosts that failed; where DB_HOST or DB_READ_HOST name several."""
     password: float = 5.0
     """Time for which a refused password is tried again if it is in the file of DB_PASS_FILE: a new one reaches the file and
     the server one after the other. Requests that need a new connection wait meanwhile; then 503."""
@@ -73,3 +78,9 @@ class Limits:
     """Timeout of a command to the cache; then a value counts as absent."""
     cache_pause: float = 1.0
     """Time in which the cache is not asked after it failed to answer; values count as absent meanwhile."""
+    migration_lock: float = 3.0
+    """Seconds for which a statement of a migration waits for a lock for which requests would queue behind it; then it lets
+    them pass, and is tried again until `MIGRATE_LOCK_TIMEOUT` is over."""
+    large_table: int = 32 * 1024 * 1024
+    """Size of a table in bytes, with its indexes, from which on `migrate` refuses a statement that copies it while nobody can
+    write to it, unless the revision accepts that. A smaller one is copied in about a second."""

@@ -12,14 +12,14 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from . import migrations
-from .backends import WORTH_WAITING_FOR, Backend, ErrorKind
+from .backends import PASSED_OVER, Backend, ErrorKind
 from .errors import StartupError
 from .reads import ReadPool
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-_RETRIED = WORTH_WAITING_FOR | {ErrorKind.TIMEOUT, ErrorKind.RETRY}
+_RETRIED = PASSED_OVER | {ErrorKind.RETRY}
 
 
 def wait_for_database(backend: Backend, stop: threading.Event | None = None) -> None:
@@ -58,7 +58,7 @@ def checked_revision(
 
 
 async def start_reads(reads: ReadPool) -> None:
-    """Start the reads. A replica that they go to is waited for as the database is. Raises StartupError."""
+    """Start the reads. They go to the database for writes while no replica of DB_READ_HOST answers. Raises StartupError."""
     backend, settings = reads.backend, reads.backend.settings
     for left in range(settings.db_max_retries, -1, -1):
         try:
@@ -92,8 +92,8 @@ def _with_retries(backend: Backend, work: Callable[[Any], T], stop: threading.Ev
 
 
 def with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
-    """What `work` answers for a new connection. Raises what the driver raises, and TimeoutError after three times `limits.connect`: for connecting, for
-    asking why that failed, and for a statement."""
+    """What `work` answers for a new connection. Raises what the driver raises, and TimeoutError after three times
+    `limits.connect`: for connecting, for asking why that failed, and for a statement; several hosts have longer."""
     opened: list[Any] = []
 
     def run() -> T:
@@ -110,7 +110,8 @@ def with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
         finally:
             connection.close()
 
-    result, seconds = _run(run), 3 * backend.limits.connect
+    hosts, connect = backend.hosts, backend.limits.connect
+    result, seconds = _run(run), 2 * len(hosts.in_order()) * hosts.timeout(connect) + connect
     deadline = time.monotonic() + seconds
     try:
         return result.result(seconds)

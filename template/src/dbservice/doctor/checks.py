@@ -8,7 +8,9 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .. import migrations, startup
 from ..accounts import commands as accounts
@@ -72,15 +74,21 @@ def connection(patient: Patient) -> Finding:
     milliseconds = (time.monotonic() - begun) * 1000
     patient.connected = True
     settings = patient.settings
-    if patient.has_runtime and settings.read_target != settings.target:
-        where = {"db_host": settings.db_read_host, "db_port": settings.db_read_port}
+    for host, port in settings.read_addresses if patient.has_runtime and settings.has_replica else ():
+        where = {"db_host": host, "db_port": str(port)}
         replica = patient.service.backend(settings.model_copy(update=where))
         try:
-            startup.with_connection(replica, lambda raw: _check_health(replica, raw.cursor()))
+            startup.with_connection(replica, partial(_check_health_over, replica))
         except Exception as error:
             found = _refused(replica, error)
             return failed(f"DB_READ_HOST: {found.text}", found.advice)
     version = "the file" if backend.diagnosis is None else patient.ask(backend.diagnosis.version)
+    if backend.hosts.failing:
+        others = ", ".join(map(str, backend.hosts.failing))
+        return warning(
+            f"{version}; of DB_HOST, {others} cannot be used now (see the log)",
+            "Nothing, if it is a standby; else start it again, before the others fail.",
+        )
     return ok(f"{version}, connected in {milliseconds:.0f} ms")
 
 
@@ -109,7 +117,7 @@ def tls(patient: Patient) -> Finding:
         return ok(f"{version}; whose server it is, only DB_SSL_MODE=verify-full verifies")
     if version:
         return ok(f"{version}, DB_SSL_MODE={mode}")
-    if _is_local(settings.db_host):
+    if all(_is_local(each.host) for each in settings.addresses):
         return ok("not encrypted, to this machine")
     return warning(
         f"not encrypted: whoever is on the way to {settings.db_host} reads along",
@@ -239,12 +247,16 @@ OF_HOST: tuple[tuple[str, Callable[[], Finding]], ...] = (("temporary files", te
 
 def _hosts(settings: Settings) -> Iterator[tuple[str, str, int]]:
     """Variable, host and port of each server."""
-    if settings.db_host:
-        yield "DB_HOST", settings.db_host, settings.db_port
-        if settings.db_read_host != settings.db_host:
-            yield "DB_READ_HOST", settings.db_read_host, settings.db_read_port
+    for host, port in settings.addresses:
+        yield "DB_HOST", host, port
+    for host, port in settings.read_addresses if settings.db_read_host != settings.db_host else ():
+        yield "DB_READ_HOST", host, port
     if settings.cache_host:
         yield "CACHE_HOST", settings.cache_host, settings.cache_port
+
+
+def _check_health_over(backend: Backend, connection: Any) -> None:
+    _check_health(backend, connection.cursor())
 
 
 def _check_health(backend: Backend, cursor: object) -> None:

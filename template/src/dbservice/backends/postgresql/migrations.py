@@ -1,6 +1,7 @@
 """Migrations on PostgreSQL: an advisory lock, short lock timeouts. Decision 20."""
 
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -8,17 +9,15 @@ import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ...errors import StartupError
 from ..interface import ErrorKind, Lock, Migrations
-from . import concurrent_index as concurrent_index  # registers itself with Alembic
-from .session import session_settings, set_config
+from . import online as online  # registers itself with Alembic
+from .session import identifier, session_settings, set_config
 
 _LOCKS = 0x64627365
 """The first of the two keys of our advisory locks."""
 
 _HELD = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s"
-
-_LOCK_TIMEOUT = {"lock_timeout": "3s"}
-"""Sessions that need the table queue behind a migration that waits for it."""
 
 
 class PostgreSQLMigrations(Migrations):
@@ -26,7 +25,7 @@ class PostgreSQLMigrations(Migrations):
 
     def engine(self) -> sa.Engine:
         engine = super().engine()
-        event.listen(engine, "connect", _set_lock_timeout)
+        event.listen(engine, "connect", self._set_lock_timeout)
         event.listen(engine, "begin", self._set_up_transaction)
         return engine
 
@@ -40,6 +39,9 @@ class PostgreSQLMigrations(Migrations):
         return _AdvisoryLock(self.backend.connect(), f"migrate {service}", self.backend.limits.statement)
 
     def cancel(self, connection: Any) -> None:
+        if connection.begin:
+            connection.cancel()  # the pooler made the process number up, and knows whose statement it is
+            return
         try:
             other = self.backend.connect()
         except psycopg2.Error as error:
@@ -49,12 +51,58 @@ class PostgreSQLMigrations(Migrations):
         with closing(other), other.cursor() as cursor:
             cursor.execute("SELECT pg_cancel_backend(%s)", (connection.get_backend_pid(),))
 
+    def lock_holders(self, tables: Sequence[str]) -> str:
+        with closing(self.backend.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT DISTINCT l.pid, coalesce(a.usename, ''), l.relation::regclass::text FROM pg_locks AS l"
+                " JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.granted AND l.pid <> pg_backend_pid()"
+                " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                " AND l.relation IN (SELECT oid FROM pg_class WHERE relname = ANY (%s)"
+                " AND relnamespace = current_schema()::regnamespace)",
+                (list(tables),),
+            )
+            return ", ".join(
+                f"session {pid} of {user} uses {table}" for pid, user, table in cursor.fetchall()
+            )
+
     def _set_up_transaction(self, connection: sa.Connection) -> None:
         driver: Any = connection.connection.dbapi_connection
         if driver.autocommit:
+            if driver.begin:
+                self._check_search_path(driver)
             return
         with driver.cursor() as cursor:  # PgBouncer may run it in another session than the one before
-            cursor.execute(set_config(session_settings(self.backend.schema) | _LOCK_TIMEOUT, local=True))
+            cursor.execute(set_config(session_settings(self.backend.schema) | self._lock_timeout, local=True))
+
+    @property
+    def _lock_timeout(self) -> dict[str, str]:
+        # sessions that need the table queue behind a migration that waits for it
+        return {"lock_timeout": f"{int(self.backend.limits.migration_lock * 1000)}ms"}
+
+    def _set_lock_timeout(self, connection: Any, record: Any) -> None:
+        if (
+            connection.begin
+        ):  # of a pooler, which may give the session to another client after each transaction
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(set_config(self._lock_timeout))
+        connection.commit()
+        patience = max(self.backend.limits.migration_lock, self.backend.settings.migrate_lock_timeout)
+        record.info.update(self._lock_timeout, patience=f"{int(patience * 1000)}ms")
+
+    def _check_search_path(self, driver: Any) -> None:
+        """Before a statement that runs in no transaction, such as CREATE INDEX CONCURRENTLY."""
+        schema = self.backend.schema
+        with driver.cursor() as cursor:
+            cursor.execute("SELECT current_schema()")
+            if cursor.fetchone()[0] == schema:
+                return
+        user = self.backend.settings.db_user
+        raise StartupError(
+            "A statement that runs in no transaction would not find the service's schema, because a pooler keeps no settings"
+            f" outside of one: let `migrate` reach the server itself, or ALTER ROLE {identifier(user)} SET search_path ="
+            f" {identifier(schema)}."
+        )
 
 
 class _AdvisoryLock(Lock):
@@ -97,9 +145,3 @@ class _AdvisoryLock(Lock):
     def _answer(self, sql: str, *values: int) -> Any:
         self._cursor.execute(sql, values)
         return self._cursor.fetchone()[0]
-
-
-def _set_lock_timeout(connection: Any, _: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(set_config(_LOCK_TIMEOUT))
-    connection.commit()
