@@ -224,6 +224,17 @@ def test_a_clock_that_goes_wrong(doctor: Doctor, monkeypatch: pytest.MonkeyPatch
     assert "ahead of that of this host" in found["text"] and "NTP" in found["advice"]
 
 
+@pytest.mark.parametrize("_own_server", ["postgresql"], indirect=True)
+def test_one_of_several_servers_is_away(doctor: Doctor, installed: Installed) -> None:
+    port = installed[0].environ["DB_PORT"]
+    for more in ({"DB_HOST": "127.0.0.1,127.0.0.1", "DB_PORT": f"1,{port}"}, {"DB_READ_PORT": "1"}):
+        found = doctor(**more)
+        assert statuses(found) == {"connection": "warning", "cache": "skipped", "database disk": "skipped"}
+        assert "127.0.0.1" in found["connection"]["text"] and "refused" in found["connection"]["text"]
+    found = doctor(DB_HOST="no.such.host.invalid,127.0.0.1")
+    assert (found["dns"]["status"], found["connection"]["status"]) == ("failed", "warning")
+
+
 @pytest.mark.parametrize("_own_server", ["postgresql", "mariadb"], indirect=True)
 def test_a_server_without_tls(doctor: Doctor) -> None:
     found = doctor(DB_SSL_MODE="require")["tls"]
