@@ -7,13 +7,14 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .. import migrations, startup
 from ..accounts import commands as accounts
+from ..addresses import Address
 from ..backends import Backend, ErrorKind
 from ..settings import Settings
 from . import cache, pool
@@ -33,7 +34,7 @@ _FILE = "SQLite is a file: there is no server"
 
 def dns(patient: Patient) -> Finding:
     """Whether each host has an address."""
-    found, wrong, slow = [], [], []
+    found, wrong, slow, named = [], [], [], set()
     for variable, host, port in _hosts(patient.settings):
         begun = time.monotonic()
         try:
@@ -43,9 +44,11 @@ def dns(patient: Patient) -> Finding:
             patient.nameless.add(variable)
             wrong.append(f"{variable}: {host} has no address ({str(reason or error).lower()})")
             continue
+        named.add(variable)
         if time.monotonic() - begun > 1:
             slow.append(f"{variable}: {host} took {time.monotonic() - begun:.1f} s")
         found.append(host if addresses == {host} else f"{host} is {', '.join(sorted(addresses))}")
+    patient.nameless -= named
     if wrong:
         return failed(
             "; ".join(wrong),
@@ -74,20 +77,15 @@ def connection(patient: Patient) -> Finding:
     milliseconds = (time.monotonic() - begun) * 1000
     patient.connected = True
     settings = patient.settings
-    for host, port in settings.read_addresses if patient.has_runtime and settings.has_replica else ():
-        where = {"db_host": host, "db_port": str(port)}
-        replica = patient.service.backend(settings.model_copy(update=where))
-        try:
-            startup.with_connection(replica, partial(_check_health_over, replica))
-        except Exception as error:
-            found = _refused(replica, error)
-            return failed(f"DB_READ_HOST: {found.text}", found.advice)
     version = "the file" if backend.diagnosis is None else patient.ask(backend.diagnosis.version)
-    if backend.hosts.failing:
-        others = ", ".join(map(str, backend.hosts.failing))
+    away = list(_away(patient, "DB_HOST", settings.addresses)) if len(settings.addresses) > 1 else []
+    if patient.has_runtime and settings.has_replica:
+        away += _away(patient, "DB_READ_HOST", settings.read_addresses)
+    if away:
         return warning(
-            f"{version}; of DB_HOST, {others} cannot be used now (see the log)",
-            "Nothing, if it is a standby; else start it again, before the others fail.",
+            f"{version}; {'; '.join(away)}",
+            "The service works without it, with less to fall back on: start it again, or correct the variable. Nothing, if it is"
+            " a standby in DB_HOST.",
         )
     return ok(f"{version}, connected in {milliseconds:.0f} ms")
 
@@ -253,6 +251,18 @@ def _hosts(settings: Settings) -> Iterator[tuple[str, str, int]]:
         yield "DB_READ_HOST", host, port
     if settings.cache_host:
         yield "CACHE_HOST", settings.cache_host, settings.cache_port
+
+
+def _away(patient: Patient, variable: str, addresses: Sequence[Address]) -> Iterator[str]:
+    """The servers of a variable that the account cannot use, each asked alone, with the reasons."""
+    for host, port in addresses:
+        alone = patient.service.backend(
+            patient.settings.model_copy(update={"db_host": host, "db_port": str(port)})
+        )
+        try:
+            startup.with_connection(alone, partial(_check_health_over, alone))
+        except Exception as error:
+            yield f"{variable}: {_refused(alone, error).text}"
 
 
 def _check_health_over(backend: Backend, connection: Any) -> None:
