@@ -7,15 +7,15 @@ DB_TYPE ?= sqlite
 ifeq ($(DB_TYPE),sqlite)
 DB_NAME ?= var/$(PACKAGE).db
 endif
-run migrate revision grants verify-access: export DB_TYPE := $(DB_TYPE)
-run migrate revision grants verify-access: export DB_NAME := $(DB_NAME)
+run migrate revision grants verify-access doctor: export DB_TYPE := $(DB_TYPE)
+run migrate revision grants verify-access doctor: export DB_NAME := $(DB_NAME)
 
 # The image, and what `make up` starts of it; what you need more is in deploy/image/ and deploy/compose.override.yaml.
 SERVICE := $(subst _,-,$(PACKAGE))
 IMAGE ?= $(SERVICE):dev
 COMPOSE = IMAGE=$(IMAGE) docker compose $(addprefix --file ,$(wildcard deploy/compose.yaml deploy/compose.override.yaml))
 
-.PHONY: help .venv run test check format migrate revision grants verify-access lock sbom image up down check-update update clean
+.PHONY: help .venv run test check format migrate revision grants verify-access doctor lock sbom image up down check-update update clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+%?:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,9 @@ run: migrate ## migrate, then serve on http://127.0.0.1:8000 (PORT=8001 for anot
 test: .venv ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: .venv ## check format, lint and types
+check: .venv ## check format, lint, types, and that no migration stops who writes
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/python -m $(PACKAGE) check-revisions
 
 format: .venv ## format and auto-fix
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
@@ -65,6 +66,9 @@ endif
 
 verify-access: .venv ## compare what the accounts hold on the server with what is declared
 	@$(BIN)/python -m $(PACKAGE) verify-access $(ARGS)
+
+doctor: .venv var ## check settings, connections, accounts, tables and limits; what to do about each failure
+	@$(BIN)/python -m $(PACKAGE) doctor $(ARGS)
 
 lock: ## write requirements.lock, the image's packages with hashes (ARGS=--upgrade for newer versions of your own)
 	@sh scripts/bootstrap.sh lock $(if $(filter lock,$(MAKECMDGOALS)),$(ARGS))

@@ -76,6 +76,7 @@ class CliService:
         (folder / "migrations" / "env.py").write_text(_ENV)
         (folder / "ruff.toml").write_text((PLATFORM.parent / "ruff.toml").read_text())
         self.options: dict[str, Any] = {}
+        self.variables: dict[str, str] = {}  # of its environment, beside those of its database
         self._source: str | None = None  # of tables.py, where it is known
         self.tables("")
 
@@ -103,7 +104,8 @@ class CliService:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**self.database.environ(), "DB_POOL_SIZE": "2", "DB_MAX_RETRIES": "0", "SHUTDOWN_DELAY": "0"}
+        own = {"DB_POOL_SIZE": "2", "DB_MAX_RETRIES": "0", "SHUTDOWN_DELAY": "0"}
+        return {**self.database.environ(), **own, **self.variables}
 
     @property
     def backend(self) -> Backend:

@@ -27,7 +27,7 @@ async def test_the_id_of_a_proxy_is_kept(given: str) -> None:
 
 @pytest.mark.parametrize("given", [None, "", "two words", "é", 'a"b', "x" * 129, "a\tb"])
 async def test_what_is_no_id_is_replaced(given: str | None) -> None:
-    headers = {} if given is None else {"x-request-id": given.encode()}
+    headers = [] if given is None else [(b"x-request-id", given.encode())]
     async with client_of(application()) as client:
         first, second = [
             (await client.get("/healthz", headers=headers)).headers["x-request-id"] for _ in range(2)

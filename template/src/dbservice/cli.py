@@ -1,4 +1,4 @@
-"""`python -m my_svc ...`: serve, migrate, revision, check-migrations. A user error is one line and exit code 1."""
+"""`python -m my_svc ...`: serve, migrate, revision, check-migrations, grants, verify-access, doctor. A user error is one line and exit code 1."""
 
 import argparse
 import asyncio
@@ -71,6 +71,10 @@ def _parser(service: "Service") -> argparse.ArgumentParser:
     revision.set_defaults(command=_revision)
     check = commands.add_parser("check-migrations", help="compare the database with tables.py")
     check.set_defaults(command=_check)
+    revisions = commands.add_parser(
+        "check-revisions", help="find revisions that stop the writers of a table, or break the version before"
+    )
+    revisions.set_defaults(command=_check_revisions)
     grants = commands.add_parser("grants", help="print the SQL of the service's accounts")
     grants.add_argument(
         "--apply",
@@ -245,6 +249,12 @@ def _revision(service: "Service", options: Any) -> int:
     if path and (service.migrations.parent / "deploy/sql/accounts.sql").exists():
         print("Then `make grants`, if tables are added or dropped: deploy/sql/accounts.sql names them.")
     return 0
+
+
+def _check_revisions(service: "Service", _: Any) -> int:
+    lines = migrations.check_revisions(service)
+    print("\n".join(lines), end="\n" if lines else "")
+    return 1 if lines else 0
 
 
 def _grants(service: "Service", options: Any) -> int:

@@ -78,3 +78,9 @@ class Limits:
     """Timeout of a command to the cache; then a value counts as absent."""
     cache_pause: float = 1.0
     """Time in which the cache is not asked after it failed to answer; values count as absent meanwhile."""
+    migration_lock: float = 3.0
+    """Seconds for which a statement of a migration waits for a lock for which requests would queue behind it; then it lets
+    them pass, and is tried again until `MIGRATE_LOCK_TIMEOUT` is over."""
+    large_table: int = 32 * 1024 * 1024
+    """Size of a table in bytes, with its indexes, from which on `migrate` refuses a statement that copies it while nobody can
+    write to it, unless the revision accepts that. A smaller one is copied in about a second."""

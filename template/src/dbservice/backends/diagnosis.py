@@ -16,7 +16,8 @@ class Connections:
     account: int | None
     """The most of this account; None without a limit."""
     promised: int | None = None
-    """The sum of the limits of all accounts that have one; None where the account may not see those of others."""
+    """The sum of the limits of all accounts that have one, those of migrations aside; None where the account may not see those
+    of others."""
     accounts: int = 0
     """The number of these accounts."""
 

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from ..accounts.declared import Declared
 from ..accounts.facts import Fact
@@ -22,6 +23,7 @@ from .hosts import Hosts
 from .kinds import PASSED_OVER as PASSED_OVER
 from .kinds import WORTH_WAITING_FOR as WORTH_WAITING_FOR
 from .kinds import ErrorKind as ErrorKind
+from .online import ChangeRules
 from .statements import Lexer
 
 Convert = Callable[[Any], Any]
@@ -53,7 +55,7 @@ class Codec(ABC):
 
     def default(self, column: ColumnType, value: Any) -> str:
         """`value` as the SQL of a DEFAULT."""
-        return self.literal(column, value)
+        return f"({self.literal(column, value)})"
 
     def byte_length(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """The expression for the number of bytes of `column`, which is text, JSON or binary."""
@@ -112,12 +114,14 @@ class Migrations(ABC):
 
     def engine(self) -> sa.Engine:
         """SQLAlchemy's engine for migrations: no pool, no statement timeout."""
-        return sa.create_engine(
+        engine = sa.create_engine(
             f"{self.drivername}://",
             creator=lambda: self.backend.connect(autocommit=False),
             poolclass=sa.pool.NullPool,
             hide_parameters=True,  # an error may reach a log
         )
+        event.listen(engine, "connect", lambda _, record: record.info.update(limits=self.backend.limits))
+        return engine
 
     def create_schema(self, connection: sa.Connection) -> None:
         """Create the schema if it is missing. Leaves no transaction open."""
@@ -145,6 +149,11 @@ class Migrations(ABC):
                     raise TimeoutError(lock.how_to_end_holder())
                 sleep(0.1)
             yield lock
+
+    def lock_holders(self, tables: Sequence[str]) -> str:
+        """Which sessions use these tables, as part of a sentence; empty if nobody can say. Raises the driver's exceptions,
+        among them that the account may not know."""
+        return ""
 
     @abstractmethod
     def cancel(self, connection: Any) -> None:
@@ -263,6 +272,7 @@ class Backend(Connecting):
     """Whether `begin` can be sent with the first statement, in one round trip."""
     codec: ClassVar[Codec]
     migrations: Migrations
+    change_rules: ClassVar[ChangeRules] = ChangeRules()
     accounts: Accounts | None = None
     """None on an engine without accounts."""
     diagnosis: ClassVar[Diagnosis | None] = None

@@ -21,6 +21,8 @@ def check(patient: Patient) -> Finding:
         return skipped("CACHE_HOST is not set: the service works without a cache")
     if not patient.has_runtime:
         return skipped("DB_USER is not set here")
+    if "CACHE_HOST" in patient.nameless:
+        return skipped("CACHE_HOST has no address")
     driver, target = load_driver(), f"{settings.cache_host}:{settings.cache_port}"
     try:
         asyncio.run(_ask(driver, settings, f"{patient.service.name}:doctor"))

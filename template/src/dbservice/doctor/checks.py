@@ -40,6 +40,7 @@ def dns(patient: Patient) -> Finding:
             addresses = {str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a name"
+            patient.nameless.add(variable)
             wrong.append(f"{variable}: {host} has no address ({str(reason or error).lower()})")
             continue
         if time.monotonic() - begun > 1:
@@ -59,11 +60,16 @@ def dns(patient: Patient) -> Finding:
 def connection(patient: Patient) -> Finding:
     """Whether the account can connect, to each server."""
     backend = patient.backend
+    if "DB_HOST" in patient.nameless:
+        patient.unreachable = "DB_HOST has no address"
+        return skipped(patient.unreachable)
     begun = time.monotonic()
     try:
         patient.ask(lambda cursor: _check_health(backend, cursor))
     except Exception as error:
         patient.refusal = error
+        if _is_unreachable(backend, error):
+            patient.unreachable = "no connection to the server"
         return _refused(backend, error)
     milliseconds = (time.monotonic() - begun) * 1000
     patient.connected = True
@@ -150,6 +156,8 @@ def migration_account(patient: Patient) -> Finding:
         return skipped("MIGRATE_DB_USER is not set here")
     backend = patient.service.backend(settings.for_migration() if patient.has_runtime else settings)
     accounts.check_migration(patient.service, backend)
+    if patient.unreachable:
+        return skipped(patient.unreachable)
     try:
         startup.with_connection(backend, lambda raw: _check_health(backend, raw.cursor()))
     except Exception as error:
@@ -262,7 +270,7 @@ def _refused(backend: Backend, error: Exception) -> Finding:
         error = TimeoutError("no answer in time")
     kind, settings = backend.classify_error(error), backend.settings
     sentence = f"Cannot use {settings.target}: {backend.explain(error).rstrip('.')}"
-    if isinstance(error, TimeoutError) or kind in (ErrorKind.STARTING, ErrorKind.LOST):
+    if _is_unreachable(backend, error):
         return failed(
             sentence,
             "Check that the server runs, that DB_HOST and DB_PORT are where it listens, and that no firewall or NetworkPolicy is"
@@ -276,6 +284,13 @@ def _refused(backend: Backend, error: Exception) -> Finding:
     about_tls = any(word in sentence.lower() for word in _TLS_WORDS)
     return failed(
         sentence, "See tls." if about_tls else advice.get(kind, "The log of the server may say more.")
+    )
+
+
+def _is_unreachable(backend: Backend, error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or backend.classify_error(error) in (
+        ErrorKind.STARTING,
+        ErrorKind.LOST,
     )
 
 

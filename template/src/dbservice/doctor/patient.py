@@ -32,6 +32,10 @@ class Patient:
     """Whether a check has connected to the server, so that the next ones may ask it."""
     refusal: Exception | None = field(default=None)
     """Why it has not."""
+    unreachable: str = field(default="")
+    """Why no account can, in a few words."""
+    nameless: set[str] = field(default_factory=set)
+    """The variables with hosts that have no address."""
 
     def __post_init__(self) -> None:
         # one attempt: somebody waits for the page

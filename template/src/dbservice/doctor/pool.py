@@ -57,16 +57,17 @@ def compare(found: Connections, pool_size: int, replicas: int, *, is_set: bool) 
             f"{sentence}; the account may have {found.account}",
             "Run `grants --apply` with the same DB_POOL_SIZE and REPLICAS, which raises the account's limit.",
         )
-    if found.promised is not None and found.promised > found.server:
+    if found.promised is not None and found.promised > 2 * found.server:
         return warning(
-            f"the limits of {found.accounts} accounts add up to {found.promised} connections, the server takes {found.server}",
+            f"{found.accounts} services may open {found.promised} connections together, half of them outside of roll-outs; the"
+            f" server takes {found.server}",
             "When all services are busy at once, some get none: smaller pools (DB_POOL_SIZE, then `grants --apply`), a higher"
             " max_connections, or a pooler.",
         )
     if found.in_use > BUSY * found.server:
         return warning(f"{found.in_use} of the server's {found.server} connections are in use", smaller)
     limit = "" if found.account is None else f"; the account may have {found.account}"
-    together = "" if found.promised is None else f", all accounts {found.promised}"
+    together = "" if found.promised is None else f", all {found.accounts} services {found.promised}"
     text = f"{sentence}{limit}{together}; the server takes {found.server} and has {found.in_use}"
     if not is_set and pool_size > ASSUMED_POOL_SIZE:
         return warning(

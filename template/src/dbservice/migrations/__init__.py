@@ -1,6 +1,8 @@
 """Alembic for a service that shares its database: its own version table, only its own tables, one migration at a time."""
 
+from .backfill import backfill
 from .cancellation import CancelToken, run_cancellable
+from .check import check_revisions
 from .commands import differences, downgrade, is_applied, revision, upgrade
 from .compatibility import Version, version_of
 from .environment import Owner, run
@@ -23,6 +25,8 @@ __all__ = [
     "Version",
     "VersionTableLocked",
     "acquire_lock",
+    "backfill",
+    "check_revisions",
     "create_shared_tables",
     "current",
     "describe_mismatch",

@@ -5,6 +5,7 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from alembic import command
@@ -15,6 +16,7 @@ from ..backends.interface import Backend
 from ..settings import Settings
 from . import autogenerate, render, review
 from .cancellation import CancelToken
+from .check import broken_rules
 from .compatibility import compatible, prepare, record
 from .environment import Owner, connected, script_directory, startup_errors
 from .runner import Migration, has_journal, migration
@@ -106,7 +108,14 @@ def revision(service: Owner, message: str) -> Path | None:
         logger.warning("the revision %s", sentence)
     path = versions / f"{_new_revision_id(service, message)}.py"
     before = script_directory(service).get_current_head()
-    render.write_revision(path, message, before, script, dropped, breaks_older_code=breaking)
+    write = partial(render.write_revision, path, message, before, script, breaks_older_code=breaking)
+    write(dropped)
+    with startup_errors(service):
+        module = script_directory(service).get_revision(path.stem).module
+    if costs := [sentence for _, sentence in broken_rules(service, module)]:
+        for sentence in costs:
+            logger.warning("the revision %s; `make check` refuses that, and says what to do", sentence)
+        write([*dropped, *costs])
     return path
 
 

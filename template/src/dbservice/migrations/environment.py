@@ -58,8 +58,24 @@ def run(service: Owner) -> None:
         transaction_per_migration=True,
         on_version_apply=record,
     )
+    _announce_revisions(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _announce_revisions(migration: MigrationContext) -> None:
+    """Tell the engine's implementation which revision its next operations belong to; Alembic itself only tells afterwards."""
+    begin, steps = getattr(migration.impl, "begin_revision", None), migration._migrations_fn
+    if begin is None or steps is None:
+        return
+
+    def announced(*arguments: Any) -> Iterator[Any]:
+        for step in steps(*arguments):
+            if (revision := getattr(step, "revision", None)) is not None:  # none of `alembic stamp`
+                begin(revision.module, upgrade=step.is_upgrade)
+            yield step
+
+    migration._migrations_fn = announced
 
 
 def script_directory(service: Owner) -> ScriptDirectory:

@@ -46,6 +46,8 @@ def write_revision(
     says of itself (schema/revisions.py)."""
     up, down = (render_operations(each) for each in (script.upgrade_ops, script.downgrade_ops))
     own = "\nfrom dbservice import types\n" if re.search(r"\btypes\.", up + down) else ""
+    if re.search(r"\bbackfill\(", up + down):  # which fills with a type's default
+        own += "from dbservice.migrations import backfill\n"
     alchemy = "import sqlalchemy as sa\n" if re.search(r"\bsa\.", up + down) else ""
     about = _in_docstring(" ".join(message.split()))
     noted = "".join(f"\n{_in_docstring(textwrap.fill(f'It {note}.', 100))}\n" for note in notes)
@@ -91,11 +93,7 @@ def downgrade() -> None:
 @renderers.dispatch_for(BackfillOp)
 def _render_backfill(_: AutogenContext, fill: BackfillOp) -> str:
     column, default = fill.column, fill.default
-    return (
-        f"op.execute(sa.table({fill.table!r}, sa.column({column!r})).update()"
-        f".where(sa.column({column!r}).is_(None))"
-        f".values({{{column!r}: types.{default.column!r}.default({default.written!r})}}))"
-    )
+    return f"backfill({fill.table!r}, {column!r}, types.{default.column!r}.default({default.written!r}))"
 
 
 @renderers.dispatch_for(CreateCheckOp)

@@ -1,6 +1,7 @@
 """Runs Alembic under the migration lock: retries after lock timeouts, checks the lock before each statement."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,13 +15,15 @@ from sqlalchemy import event, exc
 from ..backends.interface import UNCHECKED, Backend, ErrorKind
 from ..errors import StartupError
 from .cancellation import CancelToken
-from .environment import Owner, alembic_config, connected, script_directory, startup_errors
+from .environment import Owner, alembic_config, connected, script_directory, single_line, startup_errors
 from .locking import MigrationLock, acquire_lock
 
 logger = logging.getLogger("alembic.runtime.migration")
 
-_ATTEMPTS = 5
-"""At most; each waits for its locks."""
+_LONGEST_PAUSE = 8.0
+"""Seconds between two attempts, which begin at 1."""
+
+_UNKNOWN_HOLDERS = "the server does not tell this account which sessions use them"
 
 
 class Migration:
@@ -36,6 +39,7 @@ class Migration:
     ) -> None:
         self.connection = connection
         self._service, self._backend, self._lock, self._token = service, backend, lock, token
+        self._statement_began = time.monotonic()
 
     def run(self, work: Callable[[Config], None]) -> None:
         """Run one of Alembic's commands. Raises StartupError."""
@@ -64,16 +68,39 @@ class Migration:
             )
 
     def _run_with_retries(self, work: Callable[[], None]) -> None:
-        for left in reversed(range(min(_ATTEMPTS, self._backend.limits.attempts))):
+        """After a lock timeout, let the sessions pass that have queued behind the statement, and try again."""
+        timeout, pause = self._backend.settings.migrate_lock_timeout, 0.5
+        deadline = None
+        while True:
             try:
                 return work()
             except exc.DBAPIError as error:
                 kind = self._backend.classify_error(error.orig) if error.orig else ErrorKind.OTHER
-                if not left or kind not in (ErrorKind.RETRY, ErrorKind.DEADLOCK):
+                if kind not in (ErrorKind.RETRY, ErrorKind.DEADLOCK):
                     raise
+                holders = self._lock_holders()
                 self.connection.rollback()
-                logger.warning("lock timeout: the tables are in use, retrying")
-                self._token.sleep(1)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                deadline = deadline or self._statement_began + timeout
+                if time.monotonic() + pause > deadline:
+                    raise StartupError(
+                        f"The migration waited {timeout:g} seconds for tables that are in use, as by a long transaction:"
+                        f" {holders or _UNKNOWN_HOLDERS}. Wait until they are free, or end these sessions, and migrate again"
+                        f" ({single_line(error.orig)})."
+                    ) from error
+                logger.warning(
+                    "lock timeout: the tables are in use, retrying in %g s%s",
+                    pause,
+                    holders and f" ({holders})",
+                )
+                self._token.sleep(pause)
+
+    def _lock_holders(self) -> str:
+        """Which sessions use the tables of the service, as far as the server tells the account; empty if it does not."""
+        try:
+            return self._backend.migrations.lock_holders([*self._service.tables.tables])
+        except Exception:  # the account may not know, or there is no connection left
+            return ""
 
     @contextmanager
     def _checked_statements(self) -> Iterator[None]:
@@ -84,6 +111,7 @@ class Migration:
                 return
             self._token.check()
             self._lock.check()
+            self._statement_began = time.monotonic()
             self._token.statement_starts(partial(self._backend.migrations.cancel, cursor.connection))
 
         def after(*_: Any) -> None:

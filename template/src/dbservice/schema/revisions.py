@@ -1,5 +1,6 @@
 """What a revision says of itself, as a name in its file."""
 
+from collections.abc import Mapping
 from types import ModuleType
 
 BREAKS_OLDER_CODE = "breaks_older_code"
@@ -9,6 +10,21 @@ an earlier revision: no version that is older than that one can."""
 BREAKS_OLDER_CODE_COMMENT = "# True if no version before this one can run on the tables afterwards; or the oldest revision whose version can"
 """The line above it in each file."""
 
+ACCEPTED = "accepted"
+"""The name: by rule of `make check`, why the revision may break it: `accepted = {"copies-table": "it has 200 rows"}`."""
+
+COPIES_TABLE = "copies-table"
+"""The rule that no statement lets the server copy a table that is in use, which stops its writers."""
+
+DROPS_WHAT_IS_READ = "drops-what-is-read"
+"""The rule that a revision which drops or renames a table or a column does not say that older code can run on it."""
+
+REQUIRED_WITHOUT_DEFAULT = "required-without-default"
+"""The rule that a new column of a table that is in use is optional or has a default."""
+
+NOT_CHECKED = "not-checked"
+"""The rule that a revision can be checked without a database: it reads nothing from one."""
+
 
 def oldest_code(revision: ModuleType) -> str | None:
     """The id of the oldest revision whose code can run after the module of a revision; None if any can. Without a word about
@@ -17,3 +33,9 @@ def oldest_code(revision: ModuleType) -> str | None:
     if isinstance(says, str):
         return says
     return str(vars(revision)["revision"]) if says else None
+
+
+def accepted(revision: ModuleType) -> Mapping[str, str]:
+    """What the module of a revision accepts, with the reasons."""
+    found: Mapping[str, str] = getattr(revision, ACCEPTED, {})
+    return found

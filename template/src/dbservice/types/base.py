@@ -98,7 +98,7 @@ class ColumnType(sa.types.TypeDecorator[T], Generic[T]):
 
 
 class Default(ColumnElement[Any]):
-    """A server default, rendered by each dialect; the parentheses make MySQL accept it for every type."""
+    """A server default, rendered by each dialect."""
 
     inherit_cache = False
 
@@ -110,7 +110,7 @@ class Default(ColumnElement[Any]):
 @compiles(Default)
 def _default(element: Default, compiler: Any, **_: Any) -> str:
     sql = _codecs[compiler.dialect.name].default(element.column, element.value)
-    return f"({sql.replace('%', '%%') if compiler.preparer._double_percents else sql})"
+    return sql.replace("%", "%%") if compiler.preparer._double_percents else sql
 
 
 def copy_default(value: Any) -> Any:

@@ -91,8 +91,12 @@ class MySQLCodec(Codec):
         # MySQL prints the quotes of a default with backslashes, and cannot parse them in a session without backslash escapes
         text = t.JSON.dumps(value) if isinstance(column, t.JSON) else value
         if isinstance(text, str) and not re.fullmatch(r"[ -&(-\[\]-~]*", text):
-            return f"CONVERT(x'{text.encode().hex()}' USING utf8mb4)"
-        return self.literal(column, value)
+            return f"(CONVERT(x'{text.encode().hex()}' USING utf8mb4))"
+        literal = self.literal(column, value)
+        if isinstance(column, t.Text | t.JSON | t.Binary):
+            return f"({literal})"  # these take an expression only
+        # a new column with an expression makes MySQL copy the table, and SQLAlchemy takes for one what has no quotes
+        return literal if literal.startswith("'") else f"'{literal}'"
 
 
 _PLAIN: dict[type[ColumnType], sa.types.TypeEngine[Any]] = {

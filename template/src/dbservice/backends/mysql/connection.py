@@ -23,6 +23,7 @@ from .dialect import mariadb_only, mysql_only, read_dialect
 from .driver import Cursor, no_tls_error
 from .errors import classify_error, constraint_name, error_details
 from .migrations import MySQLMigrations
+from .rules import MySQLChangeRules
 
 # NO_BACKSLASH_ESCAPES: a quote is doubled and that is all there is to escaping
 _SQL_MODE = (
@@ -42,6 +43,7 @@ class MySQL(Backend):
     health_statement = "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_provider_name')"
     codec = MySQLCodec()
     accounts = MySQLAccounts()
+    change_rules = MySQLChangeRules()
     diagnosis = MySQLDiagnosis()
     advice = Backend.advice | {
         ErrorKind.NOT_IN_CLUSTER: "this node is not part of its Galera cluster ({reason}): wait until it has joined again, or"

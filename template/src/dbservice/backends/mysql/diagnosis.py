@@ -6,6 +6,7 @@ from typing import Any
 import pymysql
 from pymysql.constants import ER
 
+from ...accounts.declared import MIGRATE
 from ..diagnosis import Connections, Diagnosis
 
 _INSECURE = 3159
@@ -36,7 +37,9 @@ class MySQLDiagnosis(Diagnosis):
         server, account = map(int, cursor.fetchone())
         try:
             cursor.execute(
-                "SELECT coalesce(sum(max_user_connections), 0), count(*) FROM mysql.user WHERE max_user_connections > 0"
+                "SELECT coalesce(sum(max_user_connections), 0), count(*) FROM mysql.user"
+                " WHERE max_user_connections > 0 AND user NOT LIKE %s",
+                (f"%{MIGRATE}",),
             )
             promised, accounts = map(int, cursor.fetchone())
         except pymysql.Error as error:

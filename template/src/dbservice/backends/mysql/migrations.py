@@ -1,5 +1,6 @@
 """Migrations on MySQL and MariaDB: a lock by GET_LOCK, or by a row on a Galera cluster."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -9,7 +10,8 @@ from sqlalchemy import event
 from ...accounts.declared import lock_table
 from ...schema import access_of
 from ..interface import Lock, Migrations
-from . import resumable as resumable  # registers itself with Alembic
+from . import online as online  # registers itself with Alembic
+from .dialect import mysql_only
 from .galera import RowLock, catch_up, is_galera
 from .row_views import views_of
 
@@ -19,7 +21,7 @@ class MySQLMigrations(Migrations):
 
     def engine(self) -> sa.Engine:
         engine = super().engine()
-        event.listen(engine, "connect", self._catch_up)
+        event.listen(engine, "connect", self._set_up)
         return engine
 
     def new_lock(self, service: str) -> Lock:
@@ -55,7 +57,27 @@ class MySQLMigrations(Migrations):
         with closing(self.backend.connect()) as other, other.cursor() as cursor:
             cursor.execute(f"KILL QUERY {connection.thread_id()}")
 
-    def _catch_up(self, connection: Any, _: Any) -> None:
+    def lock_holders(self, tables: Sequence[str]) -> str:
+        places = ", ".join(["%s"] * len(tables))
+        with closing(self.backend.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT t.processlist_id, t.processlist_user, l.object_name FROM performance_schema.metadata_locks AS l"
+                " JOIN performance_schema.threads AS t ON t.thread_id = l.owner_thread_id WHERE l.lock_status = 'GRANTED'"
+                f" AND l.object_type = 'TABLE' AND l.object_schema = DATABASE() AND l.object_name IN ({places})"
+                " AND t.processlist_id <> CONNECTION_ID()",
+                tables,
+            )
+            return ", ".join(
+                f"session {session} of {user} uses {table}" for session, user, table in cursor.fetchall()
+            )
+
+    def _set_up(self, connection: Any, _: Any) -> None:
+        timeout = max(1, round(self.backend.limits.migration_lock))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SET SESSION lock_wait_timeout={timeout}, innodb_lock_wait_timeout={timeout}"
+                + mysql_only(", information_schema_stats_expiry=0")
+            )
         if is_galera(connection):
             catch_up(connection, self.backend.settings.migrate_lock_timeout)
 

@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from alembic.ddl.mysql import MySQLImpl
 from sqlalchemy import exc
 
+from ...errors import StartupError
 from ..interface import UNCHECKED
+from ..online import OnlineImpl
 from .ddl import drop_covered_indexes, drop_foreign_key_index, drop_needed_index
 
 logger = logging.getLogger("alembic.runtime.migration")
@@ -28,17 +30,11 @@ _ALREADY_APPLIED = {
 _NEEDED_IN_FOREIGN_KEY = 1553
 
 
-class ResumableMySQLImpl(MySQLImpl):
+class ResumableMySQLImpl(OnlineImpl, MySQLImpl):
     """Alembic's MySQL with a journal of the running revision."""
-
-    __dialect__ = "mysql"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.version_table = str(self.context_opts.get("version_table", "alembic_version"))
-        # not the version table's name with a suffix, which may be the version table of another service
-        self.journal_table = self.version_table.replace("alembic_version", "alembic_journal", 1)
-        self.journal = self.dialect.identifier_preparer.quote(self.journal_table)
         # by statement, whether it is recorded as done; None: the journal has not been read yet
         self._recorded: dict[str, bool] | None = None
         self._executed: Counter[str] = Counter()
@@ -52,9 +48,7 @@ class ResumableMySQLImpl(MySQLImpl):
     ) -> Any:
         def execute() -> Any:
             try:
-                return super(ResumableMySQLImpl, self)._exec(
-                    construct, execution_options, multiparams, params or {}
-                )
+                return self.run(construct, execution_options, multiparams, params or {})
             except exc.DBAPIError as error:
                 if not self._drop_needed_index(construct, error):
                     raise
@@ -76,22 +70,35 @@ class ResumableMySQLImpl(MySQLImpl):
             return None
         self._write("REPLACE INTO {} VALUES (%s, %s, 0)", key, text.replace("%%", "%"))
         try:
-            result = execute()
-        except exc.DBAPIError as error:
-            if error.connection_invalidated:
-                raise
-            # started by a run that was killed before it recorded the result: the statement had succeeded
-            if done is None or _code(error) not in _ALREADY_APPLIED:
+            result = self._execute_again(execute, started=done is not None)
+            self.check_rows(construct)
+        except (exc.DBAPIError, StartupError) as error:
+            if not getattr(error, "connection_invalidated", False):
                 self._write("ROLLBACK")
                 self._write("DELETE FROM {} WHERE id = %s", key)
                 self._write("COMMIT")
-                raise
-            result = None
+            raise
         self._write("UPDATE {} SET done = 1 WHERE id = %s", key)
         if is_ddl or re.match(r"\s*(ALTER|CREATE|DROP|RENAME|TRUNCATE)\b", text, re.IGNORECASE):
             self._write("COMMIT")
         self._journal()[key] = True
         return result
+
+    def run(self, construct: Any, execution_options: Any, multiparams: Any, params: Any) -> Any:
+        """Execute a statement of a revision."""
+        return super()._exec(construct, execution_options, multiparams, params)
+
+    def check_rows(self, construct: Any) -> None:
+        """Check what the server did not check when it executed `construct`. Raises sqlalchemy.exc.DBAPIError."""
+
+    def _execute_again(self, execute: Any, *, started: bool) -> Any:
+        """Execute a statement that an earlier run may have `started`: one that was killed before it recorded the result."""
+        try:
+            return execute()
+        except exc.DBAPIError as error:
+            if error.connection_invalidated or not started or _code(error) not in _ALREADY_APPLIED:
+                raise
+            return None
 
     def _finish(self, execute: Any) -> Any:
         """Drop the journal and execute the last statement of the revision, which changes the version table."""
@@ -189,10 +196,6 @@ class ResumableMySQLImpl(MySQLImpl):
     def _write(self, sql: str, *values: str) -> sa.CursorResult[Any]:
         assert self.connection is not None
         return self.connection.exec_driver_sql(sql.format(self.journal), values, execution_options=UNCHECKED)
-
-
-class ResumableMariaDBImpl(ResumableMySQLImpl):
-    __dialect__ = "mariadb"
 
 
 def _code(error: exc.DBAPIError) -> Any:

@@ -18,7 +18,7 @@ _FIND = sa.text(
     " FROM unnest(i.indkey) WITH ORDINALITY AS k(n, o)"
     " JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.o) AS columns"
     " FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_class AS t ON t.oid = i.indrelid"
-    " WHERE c.relname = :index AND t.relname = :table AND c.relnamespace = current_schema()::regnamespace"
+    " WHERE c.relname = :index AND t.relname = :table AND c.relnamespace = coalesce(to_regnamespace(:schema), current_schema()::regnamespace)"
 )
 
 
@@ -26,7 +26,8 @@ class ConcurrentIndexImpl(PostgresqlImpl):
     """Alembic's PostgreSQL. CREATE INDEX CONCURRENTLY replaces the invalid index of an attempt that failed, and
     `op.create_index(..., postgresql_concurrently=True)` skips one that an attempt completed before its revision was recorded."""
 
-    __dialect__ = "postgresql"
+    known_schema = ""
+    """The schema of the service, once it was asked for: outside of a transaction, a pooler's session may have another one."""
 
     def create_index(self, index: sa.Index, **options: Any) -> None:
         concurrently = index.dialect_options["postgresql"]["concurrently"]
@@ -81,9 +82,13 @@ class ConcurrentIndexImpl(PostgresqlImpl):
     def _drop_invalid(self, index: str, table: str) -> None:
         found = self._find(index, table)
         if found is not None and not found.indisvalid:
-            quoted = self.dialect.identifier_preparer.quote(index)
-            super()._exec(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {quoted}"))
+            quote = self.dialect.identifier_preparer.quote
+            schema = f"{quote(self.known_schema)}." if self.known_schema else ""
+            self._exec(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}{quote(index)}"))
 
     def _find(self, index: str, table: str) -> Any:
         assert self.connection is not None
-        return self.connection.execute(_FIND, {"index": index, "table": table}).one_or_none()
+        schema = self.dialect.identifier_preparer.quote(self.known_schema) if self.known_schema else None
+        return self.connection.execute(
+            _FIND, {"index": index, "table": table, "schema": schema}
+        ).one_or_none()

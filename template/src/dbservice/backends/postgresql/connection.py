@@ -34,6 +34,7 @@ from .errors import (
 )
 from .migrations import PostgreSQLMigrations
 from .pooled import Connection, PooledCursor, begin_with, fetch
+from .rules import RULES
 from .secrets import secret_at, send_secrets, text_and_cast
 from .session import identifier, session_settings, set_config_if_direct
 
@@ -48,6 +49,7 @@ class PostgreSQL(Backend):
     pipeline_begin = True
     codec = PostgreSQLCodec()
     accounts = PostgreSQLAccounts()
+    change_rules = RULES
     diagnosis = PostgreSQLDiagnosis()
     advice = Backend.advice | {
         ErrorKind.NO_PRIVILEGE: "the account {account} may not connect to the database {database} ({reason}): GRANT CONNECT"

@@ -3,6 +3,7 @@
 import datetime as dt
 from typing import Any
 
+from ...accounts.declared import MIGRATE
 from ..diagnosis import Connections, Diagnosis
 
 
@@ -28,9 +29,10 @@ class PostgreSQLDiagnosis(Diagnosis):
                     - coalesce(current_setting('reserved_connections', true)::int, 0),
                 (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
                 (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),
-                (SELECT coalesce(sum(rolconnlimit), 0) FROM pg_roles WHERE rolcanlogin AND rolconnlimit > 0),
-                (SELECT count(*) FROM pg_roles WHERE rolcanlogin AND rolconnlimit > 0)
-            """
+                coalesce(sum(rolconnlimit), 0), count(*)
+            FROM pg_roles WHERE rolcanlogin AND rolconnlimit > 0 AND rolname NOT LIKE %(migrate)s
+            """,
+            {"migrate": f"%{MIGRATE}"},
         )
         server, in_use, account, promised, accounts = map(int, cursor.fetchone())
         return Connections(server, in_use, None if account < 0 else account, promised, accounts)

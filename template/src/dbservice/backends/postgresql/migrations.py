@@ -1,6 +1,7 @@
 """Migrations on PostgreSQL: an advisory lock, short lock timeouts. Decision 20."""
 
 import zlib
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import event
 
 from ...errors import StartupError
 from ..interface import ErrorKind, Lock, Migrations
-from . import concurrent_index as concurrent_index  # registers itself with Alembic
+from . import online as online  # registers itself with Alembic
 from .session import identifier, session_settings, set_config
 
 _LOCKS = 0x64627365
@@ -18,16 +19,13 @@ _LOCKS = 0x64627365
 
 _HELD = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s"
 
-_LOCK_TIMEOUT = {"lock_timeout": "3s"}
-"""Sessions that need the table queue behind a migration that waits for it."""
-
 
 class PostgreSQLMigrations(Migrations):
     drivername = "postgresql+psycopg2"
 
     def engine(self) -> sa.Engine:
         engine = super().engine()
-        event.listen(engine, "connect", _set_lock_timeout)
+        event.listen(engine, "connect", self._set_lock_timeout)
         event.listen(engine, "begin", self._set_up_transaction)
         return engine
 
@@ -53,14 +51,42 @@ class PostgreSQLMigrations(Migrations):
         with closing(other), other.cursor() as cursor:
             cursor.execute("SELECT pg_cancel_backend(%s)", (connection.get_backend_pid(),))
 
+    def lock_holders(self, tables: Sequence[str]) -> str:
+        with closing(self.backend.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT DISTINCT l.pid, coalesce(a.usename, ''), l.relation::regclass::text FROM pg_locks AS l"
+                " JOIN pg_stat_activity AS a ON a.pid = l.pid WHERE l.granted AND l.pid <> pg_backend_pid()"
+                " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                " AND l.relation IN (SELECT oid FROM pg_class WHERE relname = ANY (%s)"
+                " AND relnamespace = current_schema()::regnamespace)",
+                (list(tables),),
+            )
+            return ", ".join(
+                f"session {pid} of {user} uses {table}" for pid, user, table in cursor.fetchall()
+            )
+
     def _set_up_transaction(self, connection: sa.Connection) -> None:
         driver: Any = connection.connection.dbapi_connection
         if driver.autocommit:
             if driver.begin:
                 self._check_search_path(driver)
+                connection.info.pop("is lock_timeout", None)  # this may be another session
             return
         with driver.cursor() as cursor:  # PgBouncer may run it in another session than the one before
-            cursor.execute(set_config(session_settings(self.backend.schema) | _LOCK_TIMEOUT, local=True))
+            cursor.execute(set_config(session_settings(self.backend.schema) | self._lock_timeout, local=True))
+
+    @property
+    def _lock_timeout(self) -> dict[str, str]:
+        # sessions that need the table queue behind a migration that waits for it
+        return {"lock_timeout": f"{int(self.backend.limits.migration_lock * 1000)}ms"}
+
+    def _set_lock_timeout(self, connection: Any, record: Any) -> None:
+        if not connection.begin:
+            with connection.cursor() as cursor:
+                cursor.execute(set_config(self._lock_timeout))
+            connection.commit()
+        patience = max(self.backend.limits.migration_lock, self.backend.settings.migrate_lock_timeout)
+        record.info.update(self._lock_timeout, patience=f"{int(patience * 1000)}ms")
 
     def _check_search_path(self, driver: Any) -> None:
         """Before a statement that runs in no transaction, such as CREATE INDEX CONCURRENTLY."""
@@ -117,11 +143,3 @@ class _AdvisoryLock(Lock):
     def _answer(self, sql: str, *values: int) -> Any:
         self._cursor.execute(sql, values)
         return self._cursor.fetchone()[0]
-
-
-def _set_lock_timeout(connection: Any, _: Any) -> None:
-    if connection.begin:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(set_config(_LOCK_TIMEOUT))
-    connection.commit()

@@ -23,6 +23,11 @@ class SQLiteMigrations(Migrations):
         # the driver's own transactions leave DDL outside (SQLAlchemy's documentation of pysqlite)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         event.listen(engine, "connect", _set_up_connection)
+        # nobody queues behind it, so that it may wait for as long as for another migration
+        patience = int(max(self.backend.limits.connect, self.backend.settings.migrate_lock_timeout) * 1000)
+        event.listen(
+            engine, "connect", lambda connection, _: connection.execute(f"PRAGMA busy_timeout={patience}")
+        )
         event.listen(engine, "begin", _save_sequences)
         event.listen(engine, "commit", _restore_sequences)
         event.listen(engine, "commit", _check_foreign_keys)
