@@ -1,11 +1,13 @@
 """Several hosts in DB_HOST and DB_READ_HOST, and a proxy in front of several: one is killed under load."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from dbservice import Limits
 from dbservice.backends import backend_for
 from dbservice.errors import StartupError
 from dbservice.settings import Settings
@@ -123,3 +125,12 @@ async def test_a_wrong_password_is_not_tried_elsewhere(server_settings: Settings
     with pytest.raises(StartupError, match="or its password is refused"):
         wait_for_database(backend)
     assert not backend.hosts.failing
+
+
+def test_a_host_that_hangs_is_waited_for_once(server_settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        both = hosts_of(server_settings, mute.getsockname()[1], server_settings.addresses[0].port)
+        backend = backend_for(both, limits=Limits(connect=2.0))
+        backend.connect().close()
+        assert backend.hosts.failing == [both.addresses[0]]
+        assert backend.hosts.in_order()[0] == both.addresses[1]
