@@ -81,7 +81,7 @@ class PostgreSQLMigrations(Migrations):
         return {"lock_timeout": f"{int(self.backend.limits.migration_lock * 1000)}ms"}
 
     def _set_lock_timeout(self, connection: Any, record: Any) -> None:
-        if not connection.begin:
+        if not connection.begin:  # a pooler may give the session to another client after each transaction
             with connection.cursor() as cursor:
                 cursor.execute(set_config(self._lock_timeout))
             connection.commit()
