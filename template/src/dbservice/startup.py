@@ -12,14 +12,14 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from . import migrations
-from .backends import PASSED_OVER, Backend, ErrorKind
+from .backends import WORTH_WAITING_FOR, Backend, ErrorKind
 from .errors import StartupError
 from .reads import ReadPool
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-_RETRIED = PASSED_OVER | {ErrorKind.RETRY}
+_RETRIED = WORTH_WAITING_FOR | {ErrorKind.TIMEOUT, ErrorKind.RETRY}
 
 
 def wait_for_database(backend: Backend, stop: threading.Event | None = None) -> None:
@@ -145,7 +145,9 @@ def _warn_or_raise(backend: Backend, target: str, error: Exception, left: int) -
     if isinstance(error, StartupError) and not (retried and left):
         raise error
     if not isinstance(error, StartupError):
-        retried = isinstance(error, TimeoutError) or backend.classify_error(error) in _RETRIED
+        kind = backend.classify_error(error)
+        retried = isinstance(error, TimeoutError) or kind in _RETRIED
+        retried |= kind is ErrorKind.READ_ONLY and backend.hosts.several  # none of them is the primary yet
         sentence = backend.explain(error if error.args else TimeoutError("no answer in time"))
     if not retried:
         raise StartupError(f"Cannot use {target}: {sentence}") from error

@@ -70,6 +70,7 @@ class PostgreSQLMigrations(Migrations):
         if driver.autocommit:
             if driver.begin:
                 self._check_search_path(driver)
+                connection.info.pop("is lock_timeout", None)  # this may be another session
             return
         with driver.cursor() as cursor:  # PgBouncer may run it in another session than the one before
             cursor.execute(set_config(session_settings(self.backend.schema) | self._lock_timeout, local=True))
@@ -80,13 +81,10 @@ class PostgreSQLMigrations(Migrations):
         return {"lock_timeout": f"{int(self.backend.limits.migration_lock * 1000)}ms"}
 
     def _set_lock_timeout(self, connection: Any, record: Any) -> None:
-        if (
-            connection.begin
-        ):  # of a pooler, which may give the session to another client after each transaction
-            return
-        with connection.cursor() as cursor:
-            cursor.execute(set_config(self._lock_timeout))
-        connection.commit()
+        if not connection.begin:  # a pooler may give the session to another client after each transaction
+            with connection.cursor() as cursor:
+                cursor.execute(set_config(self._lock_timeout))
+            connection.commit()
         patience = max(self.backend.limits.migration_lock, self.backend.settings.migrate_lock_timeout)
         record.info.update(self._lock_timeout, patience=f"{int(patience * 1000)}ms")
 
