@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dbservice import migrations
+from dbservice import Limits, migrations
 from dbservice.backends import Backend
 from dbservice.backends.mysql import galera
 from dbservice.errors import StartupError
@@ -18,7 +18,7 @@ from dbservice.settings import Settings
 from dbservice.testing.servers import Server
 
 from ..cli_service import CliService
-from ..conformance.migrations.live_tables import change_things, names
+from ..conformance.migrations.live_tables import BEFORE, change_things, names
 from ..conformance.migrations.test_lock_session import LOST, migrating
 from ..conformance.migrations.written_revisions import write_revision
 from ..galera import galera_cluster
@@ -74,6 +74,27 @@ def test_a_lock_on_one_node_is_one_on_all(cli_service: CliService, nodes: list[S
     migrations.upgrade(cli_service.service, impatient)
     with cli_service.backend.migrations.lock("demo", 5):  # there is nothing to do, and nothing to wait for
         migrations.upgrade(cli_service.service, impatient)
+
+
+def test_it_says_that_a_change_of_a_large_table_stops_the_cluster(
+    cli_service: CliService, caplog: pytest.LogCaptureFixture
+) -> None:
+    cli_service.options["limits"] = Limits(large_table=1)
+    cli_service.tables(BEFORE)
+    cli_service.revision("first")
+    cli_service.upgrade()
+    said = r"the next statement changes users \(0 MB\), and a Galera cluster takes no writes to any table meanwhile"
+    new, indexed = (
+        "year = Column(Integer(), nullable=True",
+        "year = Column(Integer(), nullable=True, index=True",
+    )
+    for column, times in ((new, 0), (indexed, 1)):  # the first is done in an instant
+        caplog.clear()
+        cli_service.tables(BEFORE.replace("age = ", f"{column}); age = "))
+        cli_service.revision("change")
+        cli_service.upgrade()
+        assert len(re.findall(said, caplog.text)) == times, caplog.messages
+    assert cli_service.differences() == []
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(

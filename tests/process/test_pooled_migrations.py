@@ -12,7 +12,7 @@ from dbservice.testing.plugin import fresh_database
 
 from ..bouncer import pgbouncer
 from ..cli_service import CliService
-from ..conformance.migrations.live_tables import connected, names
+from ..conformance.migrations.live_tables import BEFORE, connected, fill, names
 from ..conformance.migrations.written_revisions import write_revision
 
 CREATE = 'op.create_table("{}", sa.Column("a", types.Integer()))'
@@ -78,3 +78,35 @@ def test_a_transaction_has_its_settings_in_any_session(pooled: CliService) -> No
         others[0].cursor().execute("SELECT 1")  # keeps the session that the migration has set up
         settings = "SELECT current_schema(), current_setting('lock_timeout')"
         assert connection.exec_driver_sql(settings).one() == ("public", "3s")
+
+
+def test_a_table_in_use_is_changed_in_any_session(pooled: CliService) -> None:
+    pooled.tables(BEFORE)
+    pooled.revision("first")
+    pooled.upgrade()
+    fill(pooled, 4)
+    with ExitStack() as stack:
+        others = [stack.enter_context(closing(pooled.database.connect())) for _ in range(3)]
+        others[0].cursor().execute("CREATE SCHEMA elsewhere")
+        others[0].commit()
+        for other in others:
+            other.cursor().execute("SET search_path = elsewhere")
+        for other in others:
+            other.commit()
+        pooled.tables(
+            BEFORE.replace(
+                "nick = Column(String(20), nullable=True",
+                'nick = Column(String(20), nullable=False, default="x", index=True',
+            )
+            .replace('Enum("a", "b")', 'Enum("a", "b", "c")')
+            .replace("age = Column(Integer()", "age = Column(Integer(), unique=True")
+            .replace(
+                "    title =",
+                '    owner_id = Column(BigInteger(), ForeignKey("users.id"), nullable=True); title =',
+            )
+        )
+        pooled.revision("second")
+        pooled.upgrade()
+        for other in others:
+            other.cursor().execute("SELECT 1")
+    assert pooled.differences() == []

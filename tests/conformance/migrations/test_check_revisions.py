@@ -1,7 +1,5 @@
 """`make check` refuses a revision that stops the writers of a table, or breaks the version before, unless it says why it may."""
 
-from typing import Any
-
 import pytest
 
 from dbservice import migrations
@@ -81,9 +79,10 @@ def check(
     cli_service: CliService,
     body: str,
     engine: str,
+    *,
     breaks: bool = False,
     accepted: dict[str, str] | None = None,
-) -> Any:
+) -> list[str]:
     (cli_service.folder / "pyproject.toml").write_text(f'[tool.dbservice]\ndatabase = "{engine}"\n')
     text = REVISION.format(body=body, breaks=breaks, accepted=accepted or {})
     (cli_service.versions / "0002.py").write_text(text)

@@ -213,3 +213,53 @@ def test_a_migration_waits_for_whoever_writes_to_the_file(cli_service: CliServic
         writer.rollback()
         migrating.join(60)
     assert cli_service.differences() == []
+
+
+def revise(cli_service: CliService, message: str, tables: str, *edits: tuple[str, str]) -> None:
+    """`make revision` for these tables, its file edited by hand, and `migrate`."""
+    cli_service.tables(tables)
+    text = cli_service.revision(message)
+    for old, new in edits:
+        assert old in text, text
+        text = text.replace(old, new, 1)
+    (path,) = cli_service.versions.glob(f"*_{message}.py")
+    path.write_text(text)
+    cli_service.upgrade()
+    assert cli_service.differences() == []
+    assert migrations.check_revisions(cli_service.service) == []
+
+
+def test_the_recipe_for_another_name_and_type_of_a_column(cli_service: CliService) -> None:
+    (cli_service.folder / "pyproject.toml").write_text('[tool.dbservice]\ndatabase = "mysql"\n')
+    one = 'class Users(Table, name="users"): nick = Column(String(20))'
+    new = "nickname = Column(String(300)"
+    revise(cli_service, "first", one)
+    fill(cli_service)
+    revise(cli_service, "add", f"{one}; {new}, nullable=True)")
+    change_things(cli_service, "UPDATE users SET nickname = 'by the code' WHERE id = 1")
+    revise(
+        cli_service,
+        "contract",
+        f'class Users(Table, name="users"): {new}, nullable=True)',
+        ("breaks_older_code = True", 'breaks_older_code = "0002_add"\nkeeps = ["users.nick"]'),
+        (
+            'batch_op.drop_column("nick")',
+            'batch_op.alter_column("nick", existing_type=types.String(20), nullable=True)',
+        ),
+        ("\n\n\ndef downgrade", '\n    backfill("users", "nickname", sa.column("nick"))\n\n\ndef downgrade'),
+        (
+            "from dbservice import types\n",
+            "from dbservice import types\nfrom dbservice.migrations import backfill\n",
+        ),
+    )
+    with connected(cli_service) as connection:
+        found = connection.exec_driver_sql("SELECT id, nickname = nick FROM users ORDER BY id").fetchall()
+        assert [bool(same) for _, same in found] == [False] + [True] * (len(found) - 1)
+    revise(
+        cli_service,
+        "drop",
+        f'class Users(Table, name="users"): {new}, nullable=True)',
+        ("= True", '= "0003_contract"'),
+    )
+    with connected(cli_service) as connection:
+        assert "nick" not in [each["name"] for each in sa.inspect(connection).get_columns("users")]

@@ -62,7 +62,7 @@ def _run(revision: ModuleType, rules: ChangeRules) -> "_Recorder":
     context = MigrationContext.configure(
         dialect=DefaultDialect(), opts={"as_sql": True, "output_buffer": io.StringIO()}
     )
-    recorder = _Recorder(context, rules, older_code_runs=oldest_code(revision) != vars(revision)["revision"])
+    recorder = _Recorder(context, rules, any_code_runs=oldest_code(revision) is None)
     context.impl = recorder
     with Operations.context(context):
         try:
@@ -76,11 +76,11 @@ def _run(revision: ModuleType, rules: ChangeRules) -> "_Recorder":
 class _Recorder(DefaultImpl):
     """Collects which rules the operations of a revision break, and the SQL that it executes."""
 
-    def __init__(self, context: MigrationContext, rules: ChangeRules, *, older_code_runs: bool) -> None:
+    def __init__(self, context: MigrationContext, rules: ChangeRules, *, any_code_runs: bool) -> None:
         super().__init__(context.dialect, None, True, False, io.StringIO(), {})
         self.broken: list[tuple[str, str]] = []
         self.statements: list[str] = []
-        self._rules, self._older_code_runs = rules, older_code_runs
+        self._rules, self._any_code_runs = rules, any_code_runs
         self._made: set[str] = set()
 
     def create_table(self, table: Any, **_: Any) -> None:
@@ -156,8 +156,11 @@ class _Recorder(DefaultImpl):
         """Nothing else is a matter of this check."""
 
     def _lose(self, table: str, sentence: str) -> None:
-        if table not in self._made and self._older_code_runs:
-            self._break(DROPS_WHAT_IS_READ, f"{sentence}, and says that the version before can run on it")
+        if table not in self._made and self._any_code_runs:
+            self._break(
+                DROPS_WHAT_IS_READ,
+                f"{sentence}, and says that any older version can run on it (breaks_older_code)",
+            )
 
     def _break(self, rule: str, sentence: str) -> None:
         self.broken.append((rule, sentence))

@@ -4,15 +4,17 @@ import logging
 import re
 import tempfile
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.util import CommandError
 
 from ..backends import backend_for
 from ..backends.interface import Backend
+from ..schema.revisions import keeps
 from ..settings import Settings
 from . import autogenerate, render, review
 from .cancellation import CancelToken
@@ -66,14 +68,24 @@ def is_applied(service: Owner, backend: Backend, revision: str) -> bool:
 def differences(service: Owner, backend: Backend) -> list[str]:
     """The operations that lead from the database to `tables.py`, as lines of a revision; empty when the two agree.
 
-    Tables of other services are ignored, and so are tables that `tables.py` no longer has. Raises StartupError."""
+    Tables of other services are ignored, and so are tables that `tables.py` no longer has, and columns that a revision keeps for
+    the version before. Raises StartupError."""
     tables = service.tables.tables
+    with startup_errors(service):
+        kept = {name for each in script_directory(service).walk_revisions() for name in keeps(each.module)}
+
+    def include(name: str | None, kind: str, parents: Mapping[str, Any]) -> bool:
+        if kind == "column":
+            table = str(parents["table_name"])
+            return name in tables[table].columns or f"{table}.{name}" not in kept
+        return kind != "table" or name in tables
+
     with connected(service, backend) as connection:
         script = autogenerate.compare(
             connection,
             service.tables,
             version_table=service.version_table,
-            include_name=lambda name, kind, parents: kind != "table" or name in tables,
+            include_name=include,
         )
         if script.upgrade_ops is None or script.upgrade_ops.is_empty():
             return []

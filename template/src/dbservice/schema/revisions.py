@@ -1,6 +1,6 @@
 """What a revision says of itself, as a name in its file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 BREAKS_OLDER_CODE = "breaks_older_code"
@@ -12,6 +12,10 @@ BREAKS_OLDER_CODE_COMMENT = "# True if no version before this one can run on the
 
 ACCEPTED = "accepted"
 """The name: by rule of `make check`, why the revision may break it: `accepted = {"copies-table": "it has 200 rows"}`."""
+
+KEEPS = "keeps"
+"""The name: columns that `tables.py` does not have any more and a later revision drops, so that the version before can still
+read and write them: `keeps = ["users.nick"]`."""
 
 COPIES_TABLE = "copies-table"
 """The rule that no statement lets the server copy a table that is in use, which stops its writers."""
@@ -38,4 +42,10 @@ def oldest_code(revision: ModuleType) -> str | None:
 def accepted(revision: ModuleType) -> Mapping[str, str]:
     """What the module of a revision accepts, with the reasons."""
     found: Mapping[str, str] = getattr(revision, ACCEPTED, {})
+    return found
+
+
+def keeps(revision: ModuleType) -> Sequence[str]:
+    """The columns that the module of a revision keeps for the version before, each as table.column."""
+    found: Sequence[str] = getattr(revision, KEEPS, ())
     return found

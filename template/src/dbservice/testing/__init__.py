@@ -3,7 +3,7 @@
 from .accounts_file import accounts_file_is_current
 from .examples import example, make
 from .others import Others
-from .plugin import migrations_are_complete, shared_tables, tables
+from .plugin import migrations_are_complete, revisions_are_safe, shared_tables, tables
 
 __all__ = [
     "Others",
@@ -11,6 +11,7 @@ __all__ = [
     "example",
     "make",
     "migrations_are_complete",
+    "revisions_are_safe",
     "shared_tables",
     "tables",
 ]

@@ -338,3 +338,9 @@ def migrations_are_complete(database: servers.Database) -> None:
     migrations.upgrade(service, engine)
     assert not migrations.differences(service, engine), "the second upgrade creates something else"
     _grant_own_tables(service, engine)
+
+
+def revisions_are_safe() -> None:
+    """Assert that no revision stops the writers of a table or breaks the version before, unless its file says why it may."""
+    lines = migrations.check_revisions(the_service(Path.cwd()))
+    assert not lines, "\n".join(lines)

@@ -81,10 +81,13 @@ class PostgreSQLMigrations(Migrations):
         return {"lock_timeout": f"{int(self.backend.limits.migration_lock * 1000)}ms"}
 
     def _set_lock_timeout(self, connection: Any, record: Any) -> None:
-        if not connection.begin:  # a pooler may give the session to another client after each transaction
-            with connection.cursor() as cursor:
-                cursor.execute(set_config(self._lock_timeout))
-            connection.commit()
+        if (
+            connection.begin
+        ):  # of a pooler, which may give the session to another client after each transaction
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(set_config(self._lock_timeout))
+        connection.commit()
         patience = max(self.backend.limits.migration_lock, self.backend.settings.migrate_lock_timeout)
         record.info.update(self._lock_timeout, patience=f"{int(patience * 1000)}ms")
 

@@ -45,6 +45,7 @@ class OnlinePostgreSQLImpl(OnlineImpl, ConcurrentIndexImpl):
         self._recorded: set[str] | None = None  # None: the journal has not been read yet
         self._executed: Counter[str] = Counter()
         self._uncommitted: list[tuple[str, str]] = []
+        self._recording = True
 
     # --- operations
 
@@ -65,9 +66,13 @@ class OnlinePostgreSQLImpl(OnlineImpl, ConcurrentIndexImpl):
         elif isinstance(const, sa.ForeignKeyConstraint | sa.CheckConstraint):
             const.dialect_options["postgresql"]["not_valid"] = True
             name = self._name_of(const)
-            with self.outside_transaction():
-                if self._is_validated(const.table.name, name) is None:
+            if self._is_validated(const.table.name, name) is None:
+                self._recording = False  # it is there or not, and no record says otherwise
+                try:
                     super().add_constraint(const, **options)
+                finally:
+                    self._recording = True
+            with self.outside_transaction():
                 self._validate(const.table.name, name)
         else:
             super().add_constraint(const, **options)
@@ -202,6 +207,8 @@ class OnlinePostgreSQLImpl(OnlineImpl, ConcurrentIndexImpl):
         text = str(compiled)
         if self._autocommit:
             self._set_lock_timeout(text)
+            return execute()
+        if not self._recording:
             return execute()
         if getattr(getattr(construct, "table", None), "name", None) == self.version_table:
             self._forget()
