@@ -77,7 +77,7 @@ def differences(service: Owner, backend: Backend) -> list[str]:
     def include(name: str | None, kind: str, parents: Mapping[str, Any]) -> bool:
         if kind == "column":
             table = str(parents["table_name"])
-            return name in tables[table].columns or f"{table}.{name}" not in kept
+            return str(name) in tables[table].columns or f"{table}.{name}" not in kept
         return kind != "table" or name in tables
 
     with connected(service, backend) as connection:
