@@ -2,14 +2,10 @@
 
 import datetime as dt
 import ipaddress
-import os
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from .. import migrations, startup
@@ -17,15 +13,12 @@ from ..accounts import commands as accounts
 from ..addresses import Address
 from ..backends import Backend, ErrorKind
 from ..settings import Settings
-from . import cache, pool
+from . import cache, disk, pool
 from .patient import Patient
 from .report import Finding, failed, ok, skipped, warning
 
 MAX_SKEW = 2.0
 """Seconds that the clocks of this host and the database may differ."""
-
-MIN_FREE = 200 * 1024 * 1024
-"""Bytes that should be free on a disk."""
 
 _TLS_WORDS = ("ssl", "tls", "certificate", "encryption")
 
@@ -201,30 +194,6 @@ def clock(patient: Patient) -> Finding:
     )
 
 
-def database_file(patient: Patient) -> Finding:
-    """Whether the file of SQLite can be written and has room."""
-    if not patient.settings.is_file:
-        return skipped("the disk of the server is not to be seen from here: look at its free space there")
-    path = Path(patient.settings.db_name)
-    return _disk(
-        path.parent,
-        "DB_NAME",
-        f"{path}, {_size(path.stat().st_size)}" if path.exists() else f"{path}, not there yet",
-    )
-
-
-def temporary_folder() -> Finding:
-    """Whether there is a folder for temporary files, and room in it."""
-    try:
-        folder = Path(tempfile.gettempdir())
-    except OSError:
-        return warning(
-            "no folder for temporary files can be written",
-            "In a container with a read-only root, mount one at /tmp.",
-        )
-    return _disk(folder, "TMPDIR", str(folder))
-
-
 OF_SETTINGS: tuple[tuple[str, Callable[[Patient], Finding]], ...] = (
     ("dns", dns),
     ("connection", connection),
@@ -235,11 +204,11 @@ OF_SETTINGS: tuple[tuple[str, Callable[[Patient], Finding]], ...] = (
     ("pool", pool.check),
     ("clock", clock),
     ("cache", cache.check),
-    ("database disk", database_file),
+    ("database disk", disk.database_file),
 )
 """Those that need the settings."""
 
-OF_HOST: tuple[tuple[str, Callable[[], Finding]], ...] = (("temporary files", temporary_folder),)
+OF_HOST: tuple[tuple[str, Callable[[], Finding]], ...] = (("temporary files", disk.temporary_folder),)
 """Those that need none."""
 
 
@@ -328,26 +297,3 @@ def _some(texts: Iterator[str], most: int = 5) -> str:
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-def _disk(folder: Path, variable: str, what: str) -> Finding:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return failed(
-            f"cannot write to the folder {folder}: {(error.strerror or str(error)).lower()}",
-            f"Let {variable} name a folder that user {os.getuid()} may write, on a disk that is not read-only or full.",
-        )
-    if free < MIN_FREE:
-        return warning(f"{what}; {_size(free)} free", f"Make room on the disk of {folder}.")
-    return ok(f"{what}; {_size(free)} free")
-
-
-def _size(count: int) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count //= 1000
-    return f"{count} GB"
