@@ -101,7 +101,7 @@ class Proxy:
     """What the service takes for its database's port. It passes everything on, until it is told otherwise."""
 
     def __init__(self, settings: Settings, *, port: int = 0) -> None:
-        self._target = (settings.db_host, settings.db_port)
+        self._target: tuple[str, int] = settings.addresses[0]
         self._port = port
         self._holding = False
         self._sockets: set[socket.socket] = set()
@@ -155,7 +155,7 @@ class Proxy:
 
     def lead_to(self, settings: Settings) -> None:
         """Take new connections to another server; those of before stay where they are."""
-        self._target = (settings.db_host, settings.db_port)
+        self._target = settings.addresses[0]
 
     def break_new(self, *, after: int = 0, reset: bool = True) -> None:
         """Accept new connections and end each one once the server has sent `after` bytes over it: with a reset, or closed."""

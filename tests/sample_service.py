@@ -215,6 +215,7 @@ PATIENT = {
     "statement": 60.0,
     "write": 60.0,
     "write_queue": 60.0,
+    "failover": 0.0,
     "drain": 60.0,
 }
 """Limits that nothing meets, not even on a busy machine."""

@@ -159,7 +159,8 @@ def by_the_driver(engine: Backend) -> list[dict[str, Any]]:
 
 
 async def by_databases(engine: Backend) -> list[dict[str, Any]]:
-    async with Database(engine.read_url(), **engine.read_options()) as database:
+    address = engine.read_hosts.in_order()[0]
+    async with Database(engine.read_url(address), **engine.read_options()) as database:
         records = await database.fetch_all(_select(engine))
         return [_values_of(engine, tuple(record._mapping.values()), True) for record in records]
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from dbservice.testing import example, make, servers
 from dbservice.types import INT64
 
 from ..openapi import TABLES, answer_schema, body_schema
-from ..sample_service import sample_service, values
+from ..sample_service import client_of, sample_service, started, values
 
 
 def valid(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
@@ -95,3 +96,19 @@ async def test_schemathesis_finds_nothing(
     assert "Operations:       23 selected / 23 total" in said
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
         assert f"✅ {phase}" in said.replace("  ", " ")
+
+
+async def test_other_requests_are_served_while_the_document_is_made(migrated: Settings) -> None:
+    async with started(migrated) as running, client_of(running) as client:
+        app, go = running.service.app, threading.Event()
+        make_document = app.openapi
+
+        def slow_document() -> dict[str, Any]:
+            assert go.wait(60)
+            return make_document()
+
+        app.openapi = slow_document  # type: ignore[method-assign]
+        document = asyncio.ensure_future(client.get("/openapi.json"))
+        assert (await client.get("/healthz")).status_code == 200
+        go.set()
+        assert (await document).json()["openapi"] == "3.1.0"

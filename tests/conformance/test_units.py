@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from dbservice import DAL, BadValue, Conflict, Unavailable
+from dbservice.addresses import Address
 from dbservice.backends import backend_for
+from dbservice.backends.hosts import Hosts
 from dbservice.errors import ServiceError
 from dbservice.service import Running
 from dbservice.settings import Settings
@@ -259,8 +261,8 @@ async def test_a_database_that_cannot_be_locked_is_unavailable_however_much_a_un
                 blocker = stack.enter_context(contextlib.closing(backend_for(settings).connect()))
                 blocker.execute("BEGIN IMMEDIATE")
             else:
-                stack.callback(object.__setattr__, other.backend.settings, "db_port", settings.db_port)
-                object.__setattr__(other.backend.settings, "db_port", 1)
+                stack.callback(setattr, other.backend, "hosts", other.backend.hosts)
+                other.backend.hosts = Hosts([Address("127.0.0.1", 1)], writes=True)
             with pytest.raises(Unavailable, match="nothing was stored"):
                 await other.writes.run(swallow)
         await other.writes.run(add_users, "c")

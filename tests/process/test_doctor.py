@@ -152,7 +152,7 @@ def test_a_service_that_is_well(doctor: Doctor, installed: Installed) -> None:
     assert statuses(found) == {"cache": "skipped", "database disk": "skipped"}
     assert found["revision"]["text"] == "0001_first, which this code was written for"
     found = doctor(**installed[1])  # as the administrator it sees all accounts
-    assert "the service" not in found["account"]["text"] and " services " in found["pool"]["text"]
+    assert "ADMIN_DB_USER" not in found["account"]["text"] and " services " in found["pool"]["text"]
     assert statuses(found) == {"cache": "skipped", "database disk": "skipped"}
     found = doctor(DB_USER="", DB_PASS="")  # in the container that migrates
     assert found["connection"]["status"] == found["migration account"]["status"] == "ok"
@@ -224,6 +224,17 @@ def test_a_clock_that_goes_wrong(doctor: Doctor, monkeypatch: pytest.MonkeyPatch
     assert "ahead of that of this host" in found["text"] and "NTP" in found["advice"]
 
 
+@pytest.mark.parametrize("_own_server", ["postgresql"], indirect=True)
+def test_one_of_several_servers_is_away(doctor: Doctor, installed: Installed) -> None:
+    port = installed[0].environ["DB_PORT"]
+    for more in ({"DB_HOST": "127.0.0.1,127.0.0.1", "DB_PORT": f"1,{port}"}, {"DB_READ_PORT": "1"}):
+        found = doctor(**more)
+        assert statuses(found) == {"connection": "warning", "cache": "skipped", "database disk": "skipped"}
+        assert "127.0.0.1" in found["connection"]["text"] and "refused" in found["connection"]["text"]
+    found = doctor(DB_HOST="no.such.host.invalid,127.0.0.1")
+    assert (found["dns"]["status"], found["connection"]["status"]) == ("failed", "warning")
+
+
 @pytest.mark.parametrize("_own_server", ["postgresql", "mariadb"], indirect=True)
 def test_a_server_without_tls(doctor: Doctor) -> None:
     found = doctor(DB_SSL_MODE="require")["tls"]
@@ -278,23 +289,24 @@ def cache_check(run: CommandLine, **environ: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("found", "replicas", "status", "words"),
+    ("found", "limit", "replicas", "status", "words"),
     [
-        (Connections(97, 5, None), 1, Status.OK, "1 x (DB_POOL_SIZE=10 + 2) = 12"),
+        (Connections(97, 5), None, 1, Status.OK, "1 x (DB_POOL_SIZE=10 + 2) = 12"),
         (
-            Connections(97, 5, 24, 1200, 50),
+            Connections(97, 5, 1200, 50),
+            24,
             1,
             Status.WARNING,
             "50 services may open 1200 connections together, half of them outside of roll-outs; the server takes 97",
         ),
-        (Connections(97, 5, None), 5, Status.WARNING, "5 x (DB_POOL_SIZE=10 + 2) = 60, twice in a roll-out"),
-        (Connections(97, 5, None), 9, Status.FAILED, "= 108, twice in a roll-out; the server takes 97"),
-        (Connections(97, 5, 11), 1, Status.FAILED, "the account may have 11"),
-        (Connections(97, 90, 24), 1, Status.WARNING, "90 of the server's 97 connections are in use"),
+        (Connections(97, 5), None, 5, Status.WARNING, "5 x (DB_POOL_SIZE=10 + 2) = 60, twice in a roll-out"),
+        (Connections(97, 5), None, 9, Status.FAILED, "= 108, twice in a roll-out; the server takes 97"),
+        (Connections(97, 5), 11, 1, Status.FAILED, "the account may have 11"),
+        (Connections(97, 90), 24, 1, Status.WARNING, "90 of the server's 97 connections are in use"),
     ],
 )
-def test_the_sum(found: Connections, replicas: int, status: Status, words: str) -> None:
-    finding = pool.compare(found, 10, replicas, is_set=True)
+def test_the_sum(found: Connections, limit: int | None, replicas: int, status: Status, words: str) -> None:
+    finding = pool.compare(found, limit, 10, replicas, is_set=True)
     assert finding.status is status and words in finding.text
     assert bool(finding.advice) == (status is not Status.OK)
 

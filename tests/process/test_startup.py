@@ -55,45 +55,17 @@ def test_a_start_without_a_database_is_given_up_after_the_last_retry(
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
-@pytest.mark.parametrize("port", ["DB_PORT", "DB_READ_PORT"])
 def test_a_start_that_waits_ends_on_a_signal(
-    server_settings: Settings, tmp_path: Path, port: str, how: signal.Signals
+    server_settings: Settings, tmp_path: Path, how: signal.Signals
 ) -> None:
     environ = environ_of(
-        server_settings, **{port: str(servers.free_port())}, DB_MAX_RETRIES="9", DB_RETRY_DELAY="3600"
+        server_settings, DB_PORT=str(servers.free_port()), DB_MAX_RETRIES="9", DB_RETRY_DELAY="3600"
     )
     with Process(tmp_path, environ) as process:
         wait_until(process.said)
         process.signal(how)
         assert process.wait() == 128 + how
         assert len(process.said()) == 1
-
-
-async def test_a_replica_that_comes_late_is_waited_for(
-    server: Server, server_settings: Settings, tmp_path: Path
-) -> None:
-    port = servers.free_port()
-    environ = environ_of(
-        server_settings, DB_READ_PORT=str(port), DB_MAX_RETRIES="10000", DB_RETRY_DELAY="0.1"
-    )
-    with Process(tmp_path, environ) as process:
-        wait_until(process.said)
-        assert f":{port}/" in process.said()[0] and "waiting for " in process.said()[0]
-        with Proxy(server_settings, port=port):
-            async with process.client() as client:
-                await process.becomes(200, client)
-
-
-def test_a_start_without_a_replica_is_given_up_after_the_last_retry(
-    server_settings: Settings, tmp_path: Path
-) -> None:
-    port = servers.free_port()
-    environ = environ_of(server_settings, DB_READ_PORT=str(port), DB_MAX_RETRIES="1", DB_RETRY_DELAY="0.1")
-    with Process(tmp_path, environ) as process:
-        assert process.wait() == 1
-        last = process.said()[-1]
-    assert last.startswith("sample: Cannot use ") and f":{port}/" in last
-    assert "Connection refused" in last
 
 
 def test_a_database_without_tables_is_reported_at_once(server_settings: Settings, tmp_path: Path) -> None:

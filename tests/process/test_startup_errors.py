@@ -219,8 +219,7 @@ def bouncer(postgresql: Server) -> Iterator[Settings]:
         database = Database(
             "postgresql",
             settings.db_name,
-            settings.db_host,
-            settings.db_port,
+            *settings.addresses[0],
             settings.db_user,
             settings.db_pass.get_secret_value(),
         )

@@ -162,7 +162,7 @@ class TlsBefore:
     """TLS in front of a PostgreSQL that was built without it, or `at_once` in front of another server."""
 
     def __init__(self, settings: Settings, certificate: Path, key: Path, *, at_once: bool = False) -> None:
-        self._target = (settings.db_host, settings.db_port)
+        self._target: tuple[str, int] = settings.addresses[0]
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(certificate, key)
         self.encrypted: list[bool] = []

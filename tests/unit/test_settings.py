@@ -66,8 +66,8 @@ OTHERS = """
 
 def test_defaults() -> None:
     settings = Settings.load(SERVER)
-    assert (settings.db_type, settings.db_host, settings.db_port) == ("postgresql", "localhost", 5432)
-    assert (settings.db_read_host, settings.db_read_port) == ("localhost", 5432)
+    assert (settings.db_type, settings.db_host, settings.db_port) == ("postgresql", "localhost", "5432")
+    assert (settings.db_read_host, settings.db_read_port) == ("localhost", "5432")
     assert (settings.db_max_retries, settings.db_retry_delay, settings.db_ssl_mode) == (5, 5.0, "disable")
     assert (settings.log_level, settings.log_format, settings.host, settings.port) == (
         "info",
@@ -76,7 +76,7 @@ def test_defaults() -> None:
         8000,
     )
     assert settings.db_pool_size == 2 * available_cpus() + 1
-    assert Settings.load(SERVER | {"DB_TYPE": "mysql"}).db_port == 3306
+    assert Settings.load(SERVER | {"DB_TYPE": "mysql"}).db_port == "3306"
 
 
 def test_every_variable_is_taken(certificate: Path) -> None:
@@ -347,7 +347,7 @@ def test_sqlite_needs_a_file_and_nothing_else(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     settings = Settings.load({"DB_TYPE": "sqlite", "DB_NAME": "app 1%#.db"})
     assert settings.db_name == str(tmp_path / "app 1%#.db")
-    assert (settings.db_host, settings.db_port, settings.db_user) == ("", 0, "")
+    assert (settings.db_host, settings.db_port, settings.db_user) == ("", "", "")
     assert settings.target == f"sqlite:///{tmp_path}/app 1%#.db"
     assert settings.for_migration() is settings
 
@@ -446,8 +446,8 @@ def test_variables_of_kubernetes_services_are_recognized() -> None:
     link = "tcp://10.0.0.1:5432"
     message = refusal(SERVER | {"DB_PORT": link})
     assert message == (
-        f"DB_PORT holds '{link}': allowed is a whole number from 1 to 65535 "
-        '(Kubernetes sets it so beside a Service named "db": set DB_PORT in the pod)'
+        f"DB_PORT holds '{link}': allowed is a whole number from 1 to 65535, or one for each host, with commas "
+        'between them (Kubernetes sets it so beside a Service named "db": set DB_PORT in the pod)'
     )
     assert Settings.load(SERVER | {"DB_X_PORT": link}) == Settings.load(SERVER)
     for place in ("DB_READ", "CACHE"):
@@ -458,10 +458,21 @@ def test_variables_of_kubernetes_services_are_recognized() -> None:
 # What is derived
 
 
+def test_several_hosts_have_one_port_or_as_many() -> None:
+    three = SERVER | {"DB_HOST": "a, b,::1"}
+    assert Settings.load(three).target.endswith("@a:5432,b:5432,[::1]:5432/app")
+    assert Settings.load(three | {"DB_PORT": "1,2,3"}).addresses == (("a", 1), ("b", 2), ("::1", 3))
+    assert "DB_HOST names 3" in refusal(three | {"DB_PORT": "1,2"})
+    assert "a host's name" in refusal(SERVER | {"DB_HOST": "a,,b"})
+    replica = three | {"DB_PORT": "1,2,3", "DB_READ_HOST": "c"}
+    assert "DB_READ_PORT is not set" in refusal(replica)
+    assert Settings.load(replica | {"DB_READ_PORT": "4"}).read_addresses == (("c", 4),)
+
+
 def test_reads_go_to_the_replica() -> None:
     assert Settings.load(SERVER | {"DB_HOST": "a", "DB_PORT": "1"}).db_read_host == "a"
     settings = Settings.load(SERVER | {"DB_HOST": "a", "DB_PORT": "1", "DB_READ_HOST": "b"})
-    assert (settings.db_host, settings.db_read_host, settings.db_read_port) == ("a", "b", 1)
+    assert (settings.db_host, settings.db_read_host, settings.db_read_port) == ("a", "b", "1")
 
 
 @pytest.mark.parametrize(("size", "reads", "writes"), [(2, 1, 1), (3, 2, 1), (5, 3, 2), (1000, 500, 500)])

@@ -11,7 +11,12 @@ class Limits:
     /healthz, /readyz and /metrics are answered whatever else is refused."""
 
     connect: float = 5.0
-    """Timeout for opening a connection."""
+    """Timeout for opening a connection; of several hosts, each gets its share, at least 2."""
+    failover: float = 5.0
+    """Seconds after the last answer of the database for which reads and units of work that lost their connection are tried
+    again on new ones, as while a proxy or a standby takes over; later they are tried again once, then 503."""
+    host_check: float = 3.0
+    """Seconds between two looks at hosts that failed; where DB_HOST or DB_READ_HOST name several."""
     password: float = 5.0
     """Time for which a refused password is tried again if it is in the file of DB_PASS_FILE: a new one reaches the file and
     the server one after the other. Requests that need a new connection wait meanwhile; then 503."""

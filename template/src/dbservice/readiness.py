@@ -45,7 +45,7 @@ class Readiness:
     def __init__(self, service: CheckedService, backend: Backend, revision: str | None) -> None:
         settings = backend.settings
         self._servers = [_Server(service, backend, revision)]
-        if settings.read_target != settings.target:
+        if settings.has_replica:
             where = {"db_read_host": settings.db_host, "db_read_port": settings.db_port}
             writing = service.backend(settings.model_copy(update=where))
             self._servers.append(_Server(service, writing, revision))

@@ -21,7 +21,8 @@ class FailedStatement:
     def __init__(self, backend: Backend, sql: str, error: BaseException) -> None:
         self.sql, self._quotes = sql, backend.string_quotes
         s = backend.settings
-        self._names = (s.db_name, s.db_user, s.db_host, s.db_read_host, backend.schema)
+        hosts = f"{s.db_host},{s.db_read_host}".split(",")
+        self._names = (s.db_name, s.db_user, *hosts, backend.schema)
         self.code, self.message = backend.error_details(error)
         self.kind, self.constraint = backend.classify_error(error), backend.constraint_name(error)
 

@@ -17,6 +17,7 @@ from . import logs, startup, tracing
 from .accounts.commands import check_runtime
 from .accounts.declared import only_reads
 from .backends import Backend, backend_for
+from .backends.hosts import Watch
 from .cache import CacheClient, CacheConnection, CacheReader
 from .http.app import create_app
 from .http.load import Load
@@ -149,6 +150,7 @@ class Running:
         self.writes = WritePool(backend, service.all_tables)
         self.readiness = Readiness(service, backend, revision)
         self.load = Load(service.limits)
+        self._watch = Watch(backend)
         self.reads.tracing = self.writes.db._tracing = tracing
         self.metrics = Metrics(self)
         self.info = {"service": service.name, "version": service.version}
@@ -166,6 +168,7 @@ class Running:
             left = max(_CLOSING, self.ends_at - time.monotonic())
         with suppress(TimeoutError):
             async with asyncio.timeout(left + _CLOSING):
+                await self._watch.stop()
                 await self.writes.stop(left)
                 await asyncio.gather(self.reads.stop(), self.readiness.stop(), self._cache.close())
         if self.tracing is not None:
@@ -178,6 +181,11 @@ class Running:
             name = self.service.name
             raise RuntimeError(f"{name} only reads, and so does its cache: write `cache: ReadOnlyCache`")
         return CacheClient(self._cache)
+
+    @property
+    def degraded(self) -> str:
+        """What does not work as it should though the service is ready, in a sentence; empty if nothing is known."""
+        return "The replica does not answer: reads go to the primary." if self.reads.hosts.falls_back else ""
 
     async def not_ready(self) -> str:
         """Why the service cannot work now, in a sentence; empty when it can."""

@@ -1,11 +1,10 @@
 """Settings, read from environment variables only here; an invalid or missing one stops startup with a one-line error."""
 
-import ipaddress
 import os
 import re
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from math import ceil
 from pathlib import Path
@@ -24,9 +23,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .addresses import Address, addresses, check_host, check_hosts, check_ports
+
 # Where the database is a file there is no server: its variables are ignored.
 SERVER = re.compile("((MIGRATE|ADMIN)_)?DB_(HOST|PORT|USER|PASS|SSL_.*|READ_.*)")
-DEFAULTS = {"postgresql": ("localhost", 5432), "mysql": ("localhost", 3306), "sqlite": ("", 0)}
+DEFAULTS = {"postgresql": ("localhost", "5432"), "mysql": ("localhost", "3306"), "sqlite": ("", "")}
 FILES = {name for name, (host, _) in DEFAULTS.items() if not host}
 
 # Kubernetes sets X_PORT to such a URL in every pod of a namespace with a Service named "x".
@@ -59,16 +60,21 @@ def _text(value: str) -> str:
     return value
 
 
-def _host(value: str) -> str:
-    try:
-        return value if re.fullmatch(r"[\w.-]+", value) else str(ipaddress.IPv6Address(value))
-    except ValueError:  # its message contains the value, which may be a URL with a password
-        raise ValueError("it is neither") from None
-
-
 Text = Annotated[str, AfterValidator(_text), Field(description="printable text")]
-Host = Annotated[str, AfterValidator(_host), Field(description="a host's name or address, without a port")]
+Host = Annotated[
+    str, AfterValidator(check_host), Field(description="a host's name or address, without a port")
+]
+Hosts = Annotated[
+    str,
+    AfterValidator(check_hosts),
+    Field(description="a host's name or address, without a port; or several, with commas between them"),
+]
 Port = Annotated[int, Field(ge=1, le=65535, description="a whole number from 1 to 65535")]
+Ports = Annotated[
+    str,
+    AfterValidator(check_ports),
+    Field(description="a whole number from 1 to 65535, or one for each host, with commas between them"),
+]
 Secret = Annotated[SecretStr, Field(description="a password, here or in the file that {}_FILE names")]
 DatabaseType = Annotated[Literal["postgresql", "mysql", "sqlite"], BeforeValidator(str.lower)]
 SslMode = Annotated[Literal["disable", "require", "verify-full"], BeforeValidator(str.lower)]
@@ -84,8 +90,8 @@ class Settings(BaseSettings):
     )
 
     db_type: DatabaseType = Field(description="postgresql, mysql or sqlite")
-    db_host: Host = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][0])
-    db_port: Port = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][1])
+    db_host: Hosts = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][0])
+    db_port: Ports = Field(default_factory=lambda known: DEFAULTS[known["db_type"]][1])
     db_name: Text = Field(description="the database's name, with DB_TYPE=sqlite the path of its file")
     db_user: Text = Field(description="the account's name")
     db_pass: Secret
@@ -96,8 +102,8 @@ class Settings(BaseSettings):
     db_retry_delay: float = Field(5.0, ge=0, le=3600, description="seconds from 0 to 3600")
     db_ssl_mode: SslMode = Field("disable", description="disable, require or verify-full")
     db_ssl_ca: Path | None = Field(None, description="a PEM file, with DB_SSL_MODE=verify-full")
-    db_read_host: Host = Field(default_factory=lambda known: known["db_host"])
-    db_read_port: Port = Field(default_factory=lambda known: known["db_port"])
+    db_read_host: Hosts = Field(default_factory=lambda known: known["db_host"])
+    db_read_port: Ports = Field(default_factory=lambda known: known["db_port"], validate_default=True)
     migrate_db_user: Text = ""
     migrate_db_pass: Secret = Field(SecretStr(""), validate_default=True)
     admin_db_user: Text = ""
@@ -167,6 +173,17 @@ class Settings(BaseSettings):
             raise ValueError("it is a folder" if path.is_dir() else "its folder does not exist")
         return str(path)
 
+    @field_validator("db_port", "db_read_port")
+    @classmethod
+    def _port_for_each_host(cls, value: str, info: ValidationInfo) -> str:
+        name = str(info.field_name).removesuffix("port") + "host"
+        ports, hosts = value.count(",") + 1, info.data.get(name, "").count(",") + 1
+        if name in info.data and ports not in (1, hosts):
+            if value == info.data.get("db_port"):  # by default
+                raise PydanticCustomError("missing", "")
+            raise ValueError(f"{name.upper()} names {hosts}")
+        return value
+
     @field_validator("db_ssl_ca", "cache_ssl_ca")
     @classmethod
     def _ca(cls, value: Path, info: ValidationInfo) -> Path:
@@ -197,20 +214,34 @@ class Settings(BaseSettings):
         return self.db_type in FILES
 
     @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The servers of DB_HOST, in the order in which they are tried; none where the database is a file."""
+        return addresses(self.db_host, self.db_port)
+
+    @property
+    def read_addresses(self) -> tuple[Address, ...]:
+        """The same of DB_READ_HOST."""
+        return addresses(self.db_read_host, self.db_read_port)
+
+    @property
+    def has_replica(self) -> bool:
+        """Whether reads have servers of their own."""
+        return self.read_addresses != self.addresses
+
+    @property
     def target(self) -> str:
         """The URL of the database without its password, for messages only."""
-        return self._target(self.db_host, self.db_port)
+        return self._target(self.addresses)
 
     @property
     def read_target(self) -> str:
         """The same for the server that reads use."""
-        return self._target(self.db_read_host, self.db_read_port)
+        return self._target(self.read_addresses)
 
-    def _target(self, host: str, port: int) -> str:
-        if not host:
+    def _target(self, servers: Sequence[Address]) -> str:
+        if not servers:
             return f"{self.db_type}:///{self.db_name}"
-        host = f"[{host}]" if ":" in host else host
-        return f"{self.db_type}://{self.db_user}@{host}:{port}/{self.db_name}"
+        return f"{self.db_type}://{self.db_user}@{','.join(map(str, servers))}/{self.db_name}"
 
     @property
     def password_may_change(self) -> bool:

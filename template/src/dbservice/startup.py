@@ -58,7 +58,7 @@ def checked_revision(
 
 
 async def start_reads(reads: ReadPool) -> None:
-    """Start the reads. A replica that they go to is waited for as the database is. Raises StartupError."""
+    """Start the reads. They go to the database for writes while no replica of DB_READ_HOST answers. Raises StartupError."""
     backend, settings = reads.backend, reads.backend.settings
     for left in range(settings.db_max_retries, -1, -1):
         try:
@@ -92,8 +92,8 @@ def _with_retries(backend: Backend, work: Callable[[Any], T], stop: threading.Ev
 
 
 def with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
-    """What `work` answers for a new connection. Raises what the driver raises, and TimeoutError after three times `limits.connect`: for connecting, for
-    asking why that failed, and for a statement."""
+    """What `work` answers for a new connection. Raises what the driver raises, and TimeoutError after three times
+    `limits.connect`: for connecting, for asking why that failed, and for a statement; several hosts have longer."""
     opened: list[Any] = []
 
     def run() -> T:
@@ -110,7 +110,8 @@ def with_connection(backend: Backend, work: Callable[[Any], T]) -> T:
         finally:
             connection.close()
 
-    result, seconds = _run(run), 3 * backend.limits.connect
+    hosts, connect = backend.hosts, backend.limits.connect
+    result, seconds = _run(run), 2 * len(hosts.in_order()) * hosts.timeout(connect) + connect
     deadline = time.monotonic() + seconds
     try:
         return result.result(seconds)
@@ -144,7 +145,9 @@ def _warn_or_raise(backend: Backend, target: str, error: Exception, left: int) -
     if isinstance(error, StartupError) and not (retried and left):
         raise error
     if not isinstance(error, StartupError):
-        retried = isinstance(error, TimeoutError) or backend.classify_error(error) in _RETRIED
+        kind = backend.classify_error(error)
+        retried = isinstance(error, TimeoutError) or kind in _RETRIED
+        retried |= kind is ErrorKind.READ_ONLY and backend.hosts.several  # none of them is the primary yet
         sentence = backend.explain(error if error.args else TimeoutError("no answer in time"))
     if not retried:
         raise StartupError(f"Cannot use {target}: {sentence}") from error

@@ -240,15 +240,17 @@ def _connected(settings: Settings, backend_of: BackendOf, nodes: Nodes) -> Itera
     """Connections to the nodes, or to DB_HOST. Raises StartupError, also for errors of the block."""
     with ExitStack() as stack:
         connected = []
-        for host, port in nodes or [(settings.db_host, settings.db_port)]:
-            backend = backend_of(settings.model_copy(update={"db_host": host, "db_port": port}))
+        each_node = [settings.model_copy(update={"db_host": host, "db_port": port}) for host, port in nodes]
+        for each in each_node or [settings]:
+            backend = backend_of(each)
             try:
                 connection = stack.enter_context(closing(backend.connect()))
             except Exception as error:
                 sentence = backend.explain(backend.connect_error(error))
                 target = backend.settings.target
                 raise StartupError(f"Cannot use {target} as {settings.db_user}: {sentence}") from error
-            connected.append(_Node(f"{host}:{port}", backend, backend_of, connection, connection.cursor()))
+            name = f"{each.db_host}:{each.db_port}"
+            connected.append(_Node(name, backend, backend_of, connection, connection.cursor()))
         try:
             yield connected
         except Exception as error:

@@ -2,7 +2,7 @@
 
 from ..limits import Limits
 from ..settings import Settings
-from .interface import WORTH_WAITING_FOR, Backend, ErrorKind
+from .interface import PASSED_OVER, WORTH_WAITING_FOR, Backend, ErrorKind
 from .mysql import MySQL
 from .postgresql import PostgreSQL
 from .sqlite import SQLite
@@ -10,7 +10,7 @@ from .sqlite import SQLite
 BACKENDS: dict[str, type[Backend]] = {"postgresql": PostgreSQL, "mysql": MySQL, "sqlite": SQLite}
 """By the value of DB_TYPE."""
 
-__all__ = ["BACKENDS", "WORTH_WAITING_FOR", "Backend", "ErrorKind", "backend_for"]
+__all__ = ["BACKENDS", "PASSED_OVER", "WORTH_WAITING_FOR", "Backend", "ErrorKind", "backend_for"]
 
 
 def backend_for(

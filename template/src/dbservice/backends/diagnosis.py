@@ -13,8 +13,6 @@ class Connections:
     server: int
     """The most that accounts of services may open on the server together."""
     in_use: int
-    account: int | None
-    """The most of this account; None without a limit."""
     promised: int | None = None
     """The sum of the limits of all accounts that have one, those of migrations aside; None where the account may not see those
     of others."""

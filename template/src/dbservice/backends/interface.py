@@ -2,7 +2,6 @@
 
 Code outside this folder does not depend on the engine."""
 
-import enum
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,47 +13,21 @@ from sqlalchemy import event
 
 from ..accounts.declared import Declared
 from ..accounts.facts import Fact
+from ..addresses import Address
 from ..limits import Limits
 from ..settings import Settings
 from ..types import ColumnType, type_of
+from .connecting import Connecting
 from .diagnosis import Diagnosis
+from .hosts import Hosts
+from .kinds import PASSED_OVER as PASSED_OVER
+from .kinds import WORTH_WAITING_FOR as WORTH_WAITING_FOR
+from .kinds import ErrorKind as ErrorKind
 from .online import ChangeRules
-from .refusals import Refusals
 from .statements import Lexer
 
 Convert = Callable[[Any], Any]
 Asking = Generator[str, Sequence[Sequence[Any]], list[str]]
-
-
-class ErrorKind(enum.Enum):
-    """The class of a driver's exception."""
-
-    DUPLICATE = "unique constraint violated"
-    REFERENCE = "foreign-key constraint violated"
-    VALUE = "value not accepted by the column"
-    REQUIRED = "required column without a value"
-    RETRY = "transaction rolled back by the server, may be retried"
-    DEADLOCK = "transaction rolled back by a deadlock"
-    LOST = "connection lost"
-    NOT_IN_CLUSTER = "node is not part of its cluster"
-    READ_ONLY = "server is read-only, as after a failover"
-    TIMEOUT = "statement timeout"
-    STARTING = "server not reachable yet"
-    NO_SLOTS = "server has no free connection"
-    DISK_FULL = "disk of the server is full"
-    EXHAUSTED = "server lacks memory or another resource"
-    DENIED = "account or password refused"
-    NO_PRIVILEGE = "account lacks a privilege"
-    MISSING = "database does not exist"
-    NO_TABLE = "table does not exist"
-    NOT_ITS_ROW = "row that the account may not write"
-    OTHER = "other error"
-
-
-WORTH_WAITING_FOR = frozenset(
-    {ErrorKind.STARTING, ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER, ErrorKind.NO_SLOTS}
-)
-"""Errors for which connecting is worth a retry."""
 
 
 class Codec(ABC):
@@ -287,7 +260,7 @@ class Accounts(ABC):
         """The statement that sets a password; no log of the server and no process list shows it."""
 
 
-class Backend(ABC):
+class Backend(Connecting):
     """One engine with its settings. Methods that connect raise the driver's exceptions, for `classify_error`."""
 
     name: ClassVar[str]
@@ -330,33 +303,17 @@ class Backend(ABC):
         self.limits = limits or Limits()
         self.refuses_password = False
         """Whether the server refused the last password for longer than `Limits.password`."""
+        self.hosts = self.read_hosts = Hosts(settings.addresses, writes=writes)
+        if settings.has_replica:
+            self.read_hosts = Hosts(settings.read_addresses, fallback=settings.addresses, writes=False)
 
     # --- writes, migrations and startup: the synchronous driver
 
-    def connect(
-        self, *, statement_timeout: float | None = None, autocommit: bool = True, patient: bool = False
-    ) -> Any:
-        """A DB-API connection with its session set up (strict mode, UTC, READ COMMITTED). `statement_timeout` is in seconds.
-        When the password is refused, the file of DB_PASS_FILE is read again: it may hold a new one. A `patient` caller waits
-        until it does (`Limits.password`)."""
-        refusals = Refusals(self, patient=patient)
-        while True:
-            try:
-                return refusals.end(self.open_connection(statement_timeout, autocommit))
-            except Exception as error:
-                if (pause := refusals.pause_after(error)) is None:
-                    raise
-                time.sleep(pause)
+    def begin_on(self, connection: Any) -> str:
+        """The statement that begins a transaction on a connection of `connect`."""
+        return self.begin
 
-    @abstractmethod
-    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
-        """What `connect` returns, with the password of the settings."""
-
-    def connect_error(self, error: Exception) -> Exception:
-        """The exception of `connect`, with the server's error code if the driver omits it. May connect again, and blocks."""
-        return error
-
-    def interrupt(self, connection: Any) -> None:  # noqa: B027
+    def interrupt(self, connection: Any) -> None:
         """Cancel the statement that another thread runs on `connection`."""
 
     def secret(self, column: ColumnType, value: Any, position: int) -> tuple[str, str] | None:
@@ -364,7 +321,7 @@ class Backend(ABC):
         where it stands in the statement, as a literal."""
         return None
 
-    def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:  # noqa: B027
+    def send_secrets(self, connection: Any, texts: Sequence[str]) -> None:
         """Send the texts of `secret`, ahead of the statement that has their SQL."""
 
     lexer: ClassVar[Lexer]
@@ -389,7 +346,7 @@ class Backend(ABC):
     # --- reads: the asynchronous driver under `databases`
 
     @abstractmethod
-    def read_url(self) -> str:
+    def read_url(self, address: Address) -> str:
         """The URL for `databases`."""
 
     @abstractmethod
@@ -415,7 +372,7 @@ class Backend(ABC):
     async def terminate(self, raw: Any) -> None:
         """Close the driver's connection and cancel its statement in the server."""
 
-    def check_health(self, answer: Any) -> None:  # noqa: B027
+    def check_health(self, answer: Any) -> None:
         """Raises the driver's exception if the result of `health_statement` means that the node is not ready."""
 
     @property
@@ -449,11 +406,6 @@ class Backend(ABC):
             prefix="MIGRATE_" if settings.db_user == settings.migrate_db_user else "",
         )
         return f"{sentence}."
-
-    @staticmethod
-    @abstractmethod
-    def classify_error(error: BaseException) -> ErrorKind:
-        """The class of a driver's exception."""
 
     string_quotes: ClassVar[str] = "'"
     """The quotation marks of a string in SQL."""

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.sql.compiler import IdentifierPreparer, SQLCompiler
 
+from ..addresses import Address
 from ..schema import access_of
 from ..settings import Settings
 
@@ -55,11 +56,10 @@ class ExactLike:
         return sql if binary.modifiers.get("escape") is not None else sql + self.no_escape
 
 
-def read_url(scheme: str, settings: Settings, password: str) -> str:
+def read_url(scheme: str, settings: Settings, password: str, address: Address) -> str:
     """The URL of the server for reads, percent-encoded."""
-    host = f"[{settings.db_read_host}]" if ":" in settings.db_read_host else settings.db_read_host
     account = f"{quote(settings.db_user, safe='')}:{quote(password, safe='')}"
-    return f"{scheme}://{account}@{host}:{settings.db_read_port}/{quote(settings.db_name, safe='')}"
+    return f"{scheme}://{account}@{address}/{quote(settings.db_name, safe='')}"
 
 
 def quoted(text: str) -> str:

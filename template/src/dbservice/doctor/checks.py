@@ -2,27 +2,23 @@
 
 import datetime as dt
 import ipaddress
-import os
-import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from .. import migrations, startup
 from ..accounts import commands as accounts
+from ..addresses import Address
 from ..backends import Backend, ErrorKind
 from ..settings import Settings
-from . import cache, pool
+from . import cache, disk, pool
 from .patient import Patient
 from .report import Finding, failed, ok, skipped, warning
 
 MAX_SKEW = 2.0
 """Seconds that the clocks of this host and the database may differ."""
-
-MIN_FREE = 200 * 1024 * 1024
-"""Bytes that should be free on a disk."""
 
 _TLS_WORDS = ("ssl", "tls", "certificate", "encryption")
 
@@ -31,7 +27,7 @@ _FILE = "SQLite is a file: there is no server"
 
 def dns(patient: Patient) -> Finding:
     """Whether each host has an address."""
-    found, wrong, slow = [], [], []
+    found, wrong, slow, named = [], [], [], set()
     for variable, host, port in _hosts(patient.settings):
         begun = time.monotonic()
         try:
@@ -41,9 +37,11 @@ def dns(patient: Patient) -> Finding:
             patient.nameless.add(variable)
             wrong.append(f"{variable}: {host} has no address ({str(reason or error).lower()})")
             continue
+        named.add(variable)
         if time.monotonic() - begun > 1:
             slow.append(f"{variable}: {host} took {time.monotonic() - begun:.1f} s")
         found.append(host if addresses == {host} else f"{host} is {', '.join(sorted(addresses))}")
+    patient.nameless -= named
     if wrong:
         return failed(
             "; ".join(wrong),
@@ -72,15 +70,16 @@ def connection(patient: Patient) -> Finding:
     milliseconds = (time.monotonic() - begun) * 1000
     patient.connected = True
     settings = patient.settings
-    if patient.has_runtime and settings.read_target != settings.target:
-        where = {"db_host": settings.db_read_host, "db_port": settings.db_read_port}
-        replica = patient.service.backend(settings.model_copy(update=where))
-        try:
-            startup.with_connection(replica, lambda raw: _check_health(replica, raw.cursor()))
-        except Exception as error:
-            found = _refused(replica, error)
-            return failed(f"DB_READ_HOST: {found.text}", found.advice)
     version = "the file" if backend.diagnosis is None else patient.ask(backend.diagnosis.version)
+    away = list(_away(patient, "DB_HOST", settings.addresses)) if len(settings.addresses) > 1 else []
+    if patient.has_runtime and settings.has_replica:
+        away += _away(patient, "DB_READ_HOST", settings.read_addresses)
+    if away:
+        return warning(
+            f"{version}; {'; '.join(away)}",
+            "The service works without it, with less to fall back on: start it again, or correct the variable. Nothing, if it is"
+            " a standby in DB_HOST.",
+        )
     return ok(f"{version}, connected in {milliseconds:.0f} ms")
 
 
@@ -109,7 +108,7 @@ def tls(patient: Patient) -> Finding:
         return ok(f"{version}; whose server it is, only DB_SSL_MODE=verify-full verifies")
     if version:
         return ok(f"{version}, DB_SSL_MODE={mode}")
-    if _is_local(settings.db_host):
+    if all(_is_local(each.host) for each in settings.addresses):
         return ok("not encrypted, to this machine")
     return warning(
         f"not encrypted: whoever is on the way to {settings.db_host} reads along",
@@ -195,30 +194,6 @@ def clock(patient: Patient) -> Finding:
     )
 
 
-def database_file(patient: Patient) -> Finding:
-    """Whether the file of SQLite can be written and has room."""
-    if not patient.settings.is_file:
-        return skipped("the disk of the server is not to be seen from here: look at its free space there")
-    path = Path(patient.settings.db_name)
-    return _disk(
-        path.parent,
-        "DB_NAME",
-        f"{path}, {_size(path.stat().st_size)}" if path.exists() else f"{path}, not there yet",
-    )
-
-
-def temporary_folder() -> Finding:
-    """Whether there is a folder for temporary files, and room in it."""
-    try:
-        folder = Path(tempfile.gettempdir())
-    except OSError:
-        return warning(
-            "no folder for temporary files can be written",
-            "In a container with a read-only root, mount one at /tmp.",
-        )
-    return _disk(folder, "TMPDIR", str(folder))
-
-
 OF_SETTINGS: tuple[tuple[str, Callable[[Patient], Finding]], ...] = (
     ("dns", dns),
     ("connection", connection),
@@ -229,22 +204,38 @@ OF_SETTINGS: tuple[tuple[str, Callable[[Patient], Finding]], ...] = (
     ("pool", pool.check),
     ("clock", clock),
     ("cache", cache.check),
-    ("database disk", database_file),
+    ("database disk", disk.database_file),
 )
 """Those that need the settings."""
 
-OF_HOST: tuple[tuple[str, Callable[[], Finding]], ...] = (("temporary files", temporary_folder),)
+OF_HOST: tuple[tuple[str, Callable[[], Finding]], ...] = (("temporary files", disk.temporary_folder),)
 """Those that need none."""
 
 
 def _hosts(settings: Settings) -> Iterator[tuple[str, str, int]]:
     """Variable, host and port of each server."""
-    if settings.db_host:
-        yield "DB_HOST", settings.db_host, settings.db_port
-        if settings.db_read_host != settings.db_host:
-            yield "DB_READ_HOST", settings.db_read_host, settings.db_read_port
+    for host, port in settings.addresses:
+        yield "DB_HOST", host, port
+    for host, port in settings.read_addresses if settings.db_read_host != settings.db_host else ():
+        yield "DB_READ_HOST", host, port
     if settings.cache_host:
         yield "CACHE_HOST", settings.cache_host, settings.cache_port
+
+
+def _away(patient: Patient, variable: str, addresses: Sequence[Address]) -> Iterator[str]:
+    """The servers of a variable that the account cannot use, each asked alone, with the reasons."""
+    for host, port in addresses:
+        alone = patient.service.backend(
+            patient.settings.model_copy(update={"db_host": host, "db_port": str(port)})
+        )
+        try:
+            startup.with_connection(alone, partial(_check_health_over, alone))
+        except Exception as error:
+            yield f"{variable}: {_refused(alone, error).text}"
+
+
+def _check_health_over(backend: Backend, connection: Any) -> None:
+    _check_health(backend, connection.cursor())
 
 
 def _check_health(backend: Backend, cursor: object) -> None:
@@ -306,26 +297,3 @@ def _some(texts: Iterator[str], most: int = 5) -> str:
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-def _disk(folder: Path, variable: str, what: str) -> Finding:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return failed(
-            f"cannot write to the folder {folder}: {(error.strerror or str(error)).lower()}",
-            f"Let {variable} name a folder that user {os.getuid()} may write, on a disk that is not read-only or full.",
-        )
-    if free < MIN_FREE:
-        return warning(f"{what}; {_size(free)} free", f"Make room on the disk of {folder}.")
-    return ok(f"{what}; {_size(free)} free")
-
-
-def _size(count: int) -> str:
-    for unit in ("B", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count //= 1000
-    return f"{count} GB"

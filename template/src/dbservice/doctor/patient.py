@@ -35,7 +35,7 @@ class Patient:
     unreachable: str = field(default="")
     """Why no account can, in a few words."""
     nameless: set[str] = field(default_factory=set)
-    """The variables with hosts that have no address."""
+    """The variables of whose hosts none has an address."""
 
     def __post_init__(self) -> None:
         # one attempt: somebody waits for the page

@@ -1,5 +1,6 @@
 """The sum of the connections: of this service against the limit of its account, of all services against that of the server."""
 
+from .. import startup
 from ..accounts.declared import ASSUMED_POOL_SIZE
 from ..backends.diagnosis import Connections
 from .patient import Patient
@@ -18,21 +19,20 @@ def check(patient: Patient) -> Finding:
         return skipped("DB_USER is not set here")
     if not patient.connected:
         return skipped("no connection")
-    settings = patient.settings
+    settings, accounts = patient.settings, patient.backend.accounts
     found = patient.ask(diagnosis.connections)
-    asking = patient
+    limit = patient.ask(accounts.connection_limit) if accounts else None
     if found.promised is None and settings.admin_db_user:
-        backend = patient.service.backend(settings.for_administration())
-        asking = Patient(patient.service, backend.settings, patient.has_runtime)
-        of_all = asking.ask(diagnosis.connections)
-        found = Connections(found.server, found.in_use, found.account, of_all.promised, of_all.accounts)
-    return compare(
-        found, settings.db_pool_size, settings.replicas, is_set="db_pool_size" in settings.model_fields_set
-    )
+        administrator = patient.service.backend(settings.for_administration())
+        found = startup.with_connection(administrator, lambda raw: diagnosis.connections(raw.cursor()))
+    is_set = "db_pool_size" in settings.model_fields_set
+    return compare(found, limit, settings.db_pool_size, settings.replicas, is_set=is_set)
 
 
-def compare(found: Connections, pool_size: int, replicas: int, *, is_set: bool) -> Finding:
-    """What follows from the numbers."""
+def compare(
+    found: Connections, account: int | None, pool_size: int, replicas: int, *, is_set: bool
+) -> Finding:
+    """What follows from the numbers; `account` is the limit of the account, None without one."""
     # each process has besides its pool the health check and a connection that cancels a statement
     process, size = (
         pool_size + 2,
@@ -45,16 +45,16 @@ def compare(found: Connections, pool_size: int, replicas: int, *, is_set: bool) 
     )
     if needed > found.server:
         return failed(f"{sentence}; the server takes {found.server} of all services together", smaller)
-    if found.account is not None and found.account < needed:
+    if account is not None and account < needed:
         return failed(
-            f"{sentence}; the account may have {found.account}",
+            f"{sentence}; the account may have {account}",
             "Lower DB_POOL_SIZE, or run `grants --apply` with the same DB_POOL_SIZE and REPLICAS, which raises the account's limit.",
         )
     if 2 * needed > found.server:
         return warning(f"{sentence}; the server takes {found.server} of all services together", smaller)
-    if found.account is not None and found.account < 2 * needed:
+    if account is not None and account < 2 * needed:
         return warning(
-            f"{sentence}; the account may have {found.account}",
+            f"{sentence}; the account may have {account}",
             "Run `grants --apply` with the same DB_POOL_SIZE and REPLICAS, which raises the account's limit.",
         )
     if found.promised is not None and found.promised > 2 * found.server:
@@ -66,7 +66,7 @@ def compare(found: Connections, pool_size: int, replicas: int, *, is_set: bool) 
         )
     if found.in_use > BUSY * found.server:
         return warning(f"{found.in_use} of the server's {found.server} connections are in use", smaller)
-    limit = "" if found.account is None else f"; the account may have {found.account}"
+    limit = "" if account is None else f"; the account may have {account}"
     together = "" if found.promised is None else f", all {found.accounts} services {found.promised}"
     text = f"{sentence}{limit}{together}; the server takes {found.server} and has {found.in_use}"
     if not is_set and pool_size > ASSUMED_POOL_SIZE:

@@ -32,6 +32,7 @@ def create_app(
         version=version,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
+        openapi_url=None,  # with FastAPI's own, no other request is served while the document is made
         redoc_url=None,
         redirect_slashes=False,  # a resource has one path; a redirect would be an answer nobody documents
         # looked up for every request, whether anybody traces or not

@@ -1,13 +1,24 @@
-"""`/docs`: Swagger UI, served from a package and from nowhere else; its pages run no script of anybody else."""
+"""`/openapi.json`, and `/docs`: Swagger UI, served from a package and from nowhere else; its pages run no script of anybody
+else."""
 
+import asyncio
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 router = APIRouter(include_in_schema=False)
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    # seconds for hundreds of tables: in a thread, and once
+    state = request.app.state
+    if getattr(state, "openapi_body", None) is None:
+        state.openapi_body = await asyncio.to_thread(lambda: JSONResponse(request.app.openapi()).body)
+    return Response(state.openapi_body, media_type="application/json")
 
 
 @router.get("/docs")

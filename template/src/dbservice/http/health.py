@@ -23,7 +23,10 @@ async def readyz(request: Request) -> Response:
     running = request.app.state.running
     if sentence := await running.not_ready():
         return problem_response(503, sentence, headers={"Retry-After": "1"})
-    return Response(encode({"status": "ready", "revision": running.revision}), media_type="application/json")
+    answer = {"status": "ready", "revision": running.revision}
+    if running.degraded:
+        answer["degraded"] = running.degraded
+    return Response(encode(answer), media_type="application/json")
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from ..histogram import Histogram
 from ..reads import ReadPool
 from ..writes import WritePool
+from .host_metrics import host_metrics
 from .load import Load
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Metrics:
         revision = (("revision", running.revision or ""),)
         yield _gauge("db_schema_info", "The schema's revision, which the start has found.", {revision: 1})
         yield from _database(running.reads, running.writes)
+        yield from host_metrics(running.reads.backend)
         if running.cache_is_up is not None:
             yield _gauge("cache_up", "Whether the cache answers: 1 or 0.", {(): running.cache_is_up})
         if running.tracing is not None:

@@ -1,5 +1,6 @@
 """uvicorn with the limits of a service, and how it stops."""
 
+import contextvars
 import functools
 import gc
 import logging
@@ -63,6 +64,10 @@ class _Server(uvicorn.Server):
         self._stops_at: float | None = None
 
     def handle_exit(self, sig: int, frame: Any) -> None:
+        # a signal interrupts some request, which its lines of the log are not about
+        contextvars.Context().run(self._handle_exit, sig, frame)
+
+    def _handle_exit(self, sig: int, frame: Any) -> None:
         running = self._running
         if not running.draining and sig == signal.SIGTERM and self._delay:
             logger.info("stopping on SIGTERM in %g seconds", self._delay)

@@ -8,6 +8,7 @@ they leak connections."""
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import sqlalchemy as sa
 from databases import Database
 
-from ..backends.interface import Backend, ErrorKind
+from ..addresses import Address
+from ..backends.interface import WORTH_WAITING_FOR, Backend, ErrorKind
 from ..backends.refusals import Refusals
 from ..errors import BadValue, NotFound, Unavailable
 from ..histogram import Histogram
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R", bound=Row)
 _RECONNECT = (ErrorKind.LOST, ErrorKind.NOT_IN_CLUSTER)
+_PAUSE = (0.05, 0.2)
+"""Seconds between two attempts to connect, at random."""
 _TOO_LONG = "The database took too long to answer."
 _SENTENCES = {
     ErrorKind.NO_TABLE: "The database lacks a table that the service needs.",
@@ -52,6 +56,7 @@ class _Slot:
     def __init__(self) -> None:
         self.connection: Any = None
         self.raw: Any = None
+        self.address: Address | None = None
         self.opening: asyncio.Future[None] | None = None
 
 
@@ -64,6 +69,7 @@ class ReadPool:
     ) -> None:
         self.backend, self._tables = backend, tables
         self.size = size or backend.readers
+        self.hosts = backend.read_hosts
         self.tracing: Tracing | None = None
         self.durations = Histogram()
         """Of all reads, the wait for a connection included."""
@@ -72,16 +78,16 @@ class ReadPool:
         self.refused: Counter[str] = Counter(pool_timeout=0, timeout=0, lost=0)
         """How many reads got Unavailable, by reason."""
         self._settings = backend.settings
-        self._database = Database(backend.read_url(), **backend.read_options())
+        self._databases: dict[Address, Database] = {}
         self._replacing = asyncio.Lock()
         self._replaced: list[Database] = []  # those with an old password, whose connections still work
         self._waiting: deque[asyncio.Future[_Slot]] = deque()
         self._free = [_Slot() for _ in range(self.size)]
         self._renewing: set[asyncio.Future[None]] = set()
+        self._answered = float("-inf")
 
     async def start(self) -> None:
         """Start the pool and check one connection. Raises the driver's exception; may be called again."""
-        await self._database.connect()
         slot = self._free[-1]
         try:
             await self._open(slot)
@@ -106,7 +112,7 @@ class ReadPool:
                 for _ in range(self.size):
                     slot = self._free.pop() if self._free else await self._acquire(None)
                     await self._close(slot)
-        for database in (self._database, *self._replaced):
+        for database in (*self._databases.values(), *self._replaced):
             with contextlib.suppress(
                 TimeoutError
             ):  # `databases` would wait without a timeout for a running read
@@ -183,22 +189,20 @@ class ReadPool:
         slot = self._free.pop() if self._free else await self._wait_for_slot()
         try:
             if slot.raw is None:
-                await self._open_traced(slot)
-            try:
-                rows = await fetch(slot.raw, sql, arguments, limit)
-            except Exception as error:
-                # the connection was lost, while idle or now: a read is safe to retry, once
-                if isinstance(error, TimeoutError) or self.backend.classify_error(error) not in _RECONNECT:
-                    raise
-                self._count_retry(self.backend.classify_error(error))
-                await self._close(slot)
-                await self._open_traced(slot)
-                rows = await fetch(slot.raw, sql, arguments, limit)
+                rows = await self._fetch_anew(slot, sql, arguments)
+            else:
+                try:
+                    rows = await fetch(slot.raw, sql, arguments, limit)
+                except Exception as error:
+                    # the connection was lost, while idle or now: a read is safe to retry
+                    kind = self.backend.classify_error(error)
+                    if isinstance(error, TimeoutError) or kind not in _RECONNECT:
+                        raise
+                    self._count_retry(kind)
+                    rows = await self._fetch_anew(slot, sql, arguments)
+            self._answered = time.monotonic()
         except BaseException as error:
-            # the driver's state is unknown: the slot gets a new connection
-            task = asyncio.ensure_future(self._renew(slot))
-            self._renewing.add(task)
-            task.add_done_callback(self._renewing.discard)
+            self._renew_soon(slot)  # the driver's state is unknown
             if isinstance(error, Exception):
                 remember_statement(error, self.backend, sql)
                 if (problem := self._problem(error)) is not error:
@@ -206,9 +210,37 @@ class ReadPool:
                         self.refused[problem.reason] += 1
                     raise problem from error
             raise
-        self._release(slot)
+        if self.hosts.several and slot.address is not None and not self.hosts.is_best(slot.address):
+            self._renew_soon(slot)  # a server that comes before this one works again
+        else:
+            self._release(slot)
         self.durations.observe(time.perf_counter() - started)
         return rows
+
+    async def _fetch_anew(self, slot: _Slot, sql: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """Run the statement on a new connection, and on another one as long as the database has just answered others."""
+        limits, tracing = self.backend.limits, self.tracing
+        fetch = self.backend.fetch if tracing is None else tracing.fetch
+        until = self._answered + limits.failover
+        once_more = slot.raw is None  # a connection that is lost while it is new may have been one of many
+        while True:
+            await self._close(slot)
+            opened = False
+            try:
+                await self._open_traced(slot)
+                opened = True
+                return await fetch(slot.raw, sql, arguments, limits.statement)
+            except Exception as error:
+                kind = self.backend.classify_error(error)
+                if isinstance(error, TimeoutError) or kind not in WORTH_WAITING_FOR:
+                    raise
+                pause = random.uniform(*_PAUSE)
+                if opened and once_more:
+                    once_more, pause = False, 0.0
+                elif time.monotonic() + pause > until:
+                    raise
+                self._count_retry(kind)
+            await asyncio.sleep(pause)
 
     def _count_retry(self, kind: ErrorKind) -> None:
         self.retries[kind.name.lower()] += 1
@@ -270,35 +302,69 @@ class ReadPool:
     async def _open(self, slot: _Slot) -> None:
         # `databases` keeps one connection per task: a new task gives the slot its own connection
         async def enter() -> None:
-            slot.connection = await self._connect()
-            slot.raw = slot.connection.raw_connection
-            async with asyncio.timeout(self.backend.limits.connect):
-                await self.backend.init_connection(slot.raw)
+            refusals = Refusals(self.backend, patient=True)
+            while True:
+                try:
+                    await self._open_first(slot)
+                    return refusals.end(None)
+                except Exception as error:
+                    if (pause := refusals.pause_after(error)) is None:
+                        raise
+                await asyncio.sleep(pause)
 
         slot.opening = asyncio.ensure_future(enter())
         await asyncio.shield(slot.opening)  # a cancellation must not leave a half-open connection
 
-    async def _connect(self) -> Any:
-        refusals = Refusals(self.backend, patient=True)
-        while True:
+    async def _open_first(self, slot: _Slot) -> None:
+        """Open a connection to the first server that can be used."""
+        passed: list[Exception] = []
+        for address in self.hosts.in_order():
             try:
-                async with asyncio.timeout(self.backend.limits.connect):
-                    database = await self._database_of(self.backend.settings)
-                    return refusals.end(await database.connection().__aenter__())
+                await self._open_at(slot, address)
             except Exception as error:
-                if (pause := refusals.pause_after(error)) is None:
+                if not self.backend.passes_over(address, self.hosts, error):
                     raise
-            await asyncio.sleep(pause)
+                passed.append(error)
+                if self.hosts.several:
+                    await self._close(slot)
+            else:
+                self.hosts.works(address)
+                slot.address = address
+                return
+        raise self.backend.most_promising(passed)
 
-    async def _database_of(self, settings: Settings) -> Database:
-        """The `databases` object with the password of these settings."""
+    async def _open_at(self, slot: _Slot, address: Address) -> None:
+        seconds = self.hosts.timeout(self.backend.limits.connect)
+        async with asyncio.timeout(seconds):
+            database = await self._database_of(self.backend.settings, address)
+            slot.connection = await database.connection().__aenter__()
+        slot.raw = slot.connection.raw_connection
+        async with asyncio.timeout(seconds):
+            await self.backend.init_connection(slot.raw)
+        if self.hosts.several:
+            asking, rows = self.backend.ask_usable(writes=self.hosts.writes), None
+            with contextlib.suppress(StopIteration):
+                while True:
+                    sql = next(asking) if rows is None else asking.send(rows)
+                    rows = await self.backend.fetch(slot.raw, sql, (), seconds)
+
+    async def _database_of(self, settings: Settings, address: Address) -> Database:
+        """The `databases` object of a server, with the password of these settings."""
         async with self._replacing:
             if settings is not self._settings:
-                new = Database(self.backend.read_url(), **self.backend.read_options())
+                self._replaced += self._databases.values()
+                self._databases, self._settings = {}, settings
+            if address not in self._databases:
+                new = Database(self.backend.read_url(address), **self.backend.read_options())
                 await new.connect()
-                self._replaced.append(self._database)
-                self._database, self._settings = new, settings
-            return self._database
+                self._databases[address] = new
+            return self._databases[address]
+
+    def _renew_soon(self, slot: _Slot) -> None:
+        """Give the slot a new connection, in the background, and release it."""
+        task = asyncio.ensure_future(self._renew(slot))
+        self._renewing.add(task)
+        task.add_done_callback(self._renewing.discard)
 
     async def _renew(self, slot: _Slot) -> None:
         try:
@@ -320,7 +386,7 @@ class ReadPool:
                     await slot.connection.__aexit__()
             except Exception as error:
                 logger.warning("a read connection was not released cleanly: %s", describe(error))
-        slot.connection = slot.raw = None
+        slot.connection = slot.raw = slot.address = None
 
 
 def _give_up(turn: "asyncio.Future[_Slot]") -> None:

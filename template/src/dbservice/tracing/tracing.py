@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from ..addresses import Address
 from ..backends.interface import Backend, ErrorKind
 from .batches import Batches
 from .environment import TraceSettings
@@ -53,8 +54,8 @@ class Tracing:
         self._tracer = provider.get_tracer("dbservice", service.version)
         self._backend = backend
         where = backend.settings
-        self._reads = _server(backend, where.db_read_host, where.db_read_port)
-        self._writes = _server(backend, where.db_host, where.db_port)
+        self._reads = _server(backend, where.read_addresses)
+        self._writes = _server(backend, where.addresses)
 
     @property
     def spans(self) -> Mapping[str, int]:
@@ -232,10 +233,13 @@ _CLOSING = 0.5
 """Seconds in which the exporter closes its connections."""
 
 
-def _server(backend: Backend, host: str, port: int) -> Mapping[str, Any]:
-    if not host:
+def _server(backend: Backend, addresses: Sequence[Address]) -> Mapping[str, Any]:
+    if not addresses:
         return {}
-    return {"db.namespace": backend.settings.db_name, "server.address": host, "server.port": port}
+    name = {"db.namespace": backend.settings.db_name}
+    if len(addresses) > 1:  # which one is asked, only its connection knows
+        return name | {"server.address": ",".join(map(str, addresses))}
+    return name | {"server.address": addresses[0].host, "server.port": addresses[0].port}
 
 
 def _fail(span: Span, error_type: str) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ..backends.interface import Backend, ErrorKind
+from ..backends.interface import PASSED_OVER, Backend, ErrorKind
 from ..errors import BadValue, Conflict, ServiceError, Unavailable
 from ..schema import access_of
 
@@ -34,6 +34,11 @@ class Failure(NamedTuple):
     def is_disconnected(self) -> bool:
         """Whether another attempt needs a new connection."""
         return self.kind in _DISCONNECTED
+
+    @property
+    def may_be_taken_over(self) -> bool:
+        """Whether the server may be gone, and another one about to take its place."""
+        return self.kind in PASSED_OVER and self.kind is not ErrorKind.TIMEOUT
 
     @property
     def is_final(self) -> bool:

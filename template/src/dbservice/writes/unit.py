@@ -32,24 +32,26 @@ def run_unit(db: DAL, job: Job) -> Any:
     while True:
         lane = db.lane.enter(job.function, job.deadline) if db.lane.functions else None
         try:
-            return _attempt(db, job)
+            result = _attempt(db, job)
+            db.answered = time.monotonic()
+            return result
         except BaseException as error:
             failure, db._transaction.failure = db._transaction.failure, None  # the next attempt has none
             if failure is not None and failure.kind is ErrorKind.NO_PRIVILEGE:
                 db.drop_connection()  # MySQL looks at some privileges only when a session begins
-            if (
-                failure is None
-                or not failure.is_retryable
-                or job.abandoned
-                or not isinstance(error, Exception)
-            ):
+            limits, now = db._backend.limits, time.monotonic()
+            if failure is None or job.abandoned or not isinstance(error, Exception):
                 raise
+            taking_over = failure.may_be_taken_over and now < db.answered + limits.failover
             # once: an idle connection may have been lost long before
-            if attempt >= db._backend.limits.attempts or (failure.is_disconnected and reconnected):
+            once = failure.is_retryable and not (failure.is_disconnected and reconnected)
+            if attempt >= limits.attempts or not (once or taking_over):
                 raise
+            if not failure.is_disconnected:
+                pause = random.uniform(0, min(_LONGEST_PAUSE, 0.01 * 2**attempt))
+            else:
+                pause = random.uniform(*_RECONNECTING) if reconnected or not failure.is_retryable else 0.0
             reconnected = failure.is_disconnected
-            pause = 0.0 if reconnected else random.uniform(0, min(_LONGEST_PAUSE, 0.01 * 2**attempt))
-            now = time.monotonic()
             expected = now - began  # what the next attempt takes
             if failure.kind is ErrorKind.DEADLOCK:
                 deadlocks += 1
@@ -87,5 +89,7 @@ def _attempt(db: DAL, job: Job) -> Any:
 
 _DEADLOCK = 2.0
 """Seconds that an attempt takes if it ends in a deadlock: PostgreSQL finds one after a second."""
+_RECONNECTING = (0.1, 0.4)
+"""Seconds between two attempts while a proxy or a standby takes over, at random."""
 _LONGEST_PAUSE = 1.0
 """The most seconds between two attempts."""

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from pymysql.constants import CLIENT, ER
 
 from ...accounts.declared import insert_view, row_view
+from ...addresses import Address
+from ..connecting import Usable
 from ..interface import Backend, ErrorKind
 from ..sql import read_url
 from ..statements import Lexer
@@ -61,19 +63,21 @@ class MySQL(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = MySQLMigrations(self)
 
-    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
+    def open_connection(
+        self, address: Address, statement_timeout: float | None, autocommit: bool, timeout: float
+    ) -> Any:
         s = self.settings
         tls = self._tls()
         socket_timeout = statement_timeout + self.limits.connect if statement_timeout else None
         connection = pymysql.connect(
-            host=s.db_host,
-            port=s.db_port,
+            host=address.host,
+            port=address.port,
             user=s.db_user,
             password=_password(s.db_pass.get_secret_value()),
             database=s.db_name,
             charset="utf8mb4",
-            connect_timeout=self.limits.connect,
-            read_timeout=self.limits.connect,  # of the greeting, for which a server of another kind waits, too
+            connect_timeout=timeout,
+            read_timeout=timeout,  # of the greeting, for which a server of another kind waits, too
             write_timeout=socket_timeout,
             client_flag=CLIENT.FOUND_ROWS,  # else an UPDATE that changes nothing counts 0
             program_name=self.application,
@@ -95,8 +99,8 @@ class MySQL(Backend):
     def interrupt(self, connection: Any) -> None:
         connection._sock.shutdown(socket.SHUT_RDWR)
 
-    def read_url(self) -> str:
-        return read_url("mysql", self.settings, _password(self.settings.db_pass.get_secret_value()))
+    def read_url(self, address: Address) -> str:
+        return read_url("mysql", self.settings, _password(self.settings.db_pass.get_secret_value()), address)
 
     def read_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {
@@ -153,6 +157,11 @@ class MySQL(Backend):
         status = {str(name).lower(): value for name, value in answer}
         if status.get("wsrep_provider_name") and status.get("wsrep_ready") != "ON":
             raise pymysql.err.OperationalError(ER.UNKNOWN_COM_ERROR, "wsrep_ready is not ON")
+
+    def ask_usable(self, *, writes: bool) -> Usable:
+        self.check_health((yield self.health_statement))
+        if writes and (yield "SELECT @@GLOBAL.read_only")[0][0]:
+            raise pymysql.err.OperationalError(1290, "the server runs with --read-only")
 
     def _session(self, statement_timeout: float | None) -> list[str]:
         words = (

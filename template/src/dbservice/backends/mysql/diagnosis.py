@@ -32,9 +32,8 @@ class MySQLDiagnosis(Diagnosis):
     def connections(self, cursor: Any) -> Connections:
         cursor.execute("SHOW GLOBAL STATUS LIKE 'Threads_connected'")
         in_use = int(cursor.fetchone()[1])
-        # in a session, the second is the limit of the account
-        cursor.execute("SELECT @@global.max_connections, @@session.max_user_connections")
-        server, account = map(int, cursor.fetchone())
+        cursor.execute("SELECT @@global.max_connections")
+        server = int(cursor.fetchone()[0])
         try:
             cursor.execute(
                 "SELECT coalesce(sum(max_user_connections), 0), count(*) FROM mysql.user"
@@ -45,8 +44,8 @@ class MySQLDiagnosis(Diagnosis):
         except pymysql.Error as error:
             if error.args[0] not in _DENIED:
                 raise
-            return Connections(server, in_use, account or None)
-        return Connections(server, in_use, account or None, promised, accounts)
+            return Connections(server, in_use)
+        return Connections(server, in_use, promised, accounts)
 
     def wants_encryption(self, error: Exception) -> bool:
         # an account with REQUIRE SSL is told that its password is wrong

@@ -28,14 +28,12 @@ class PostgreSQLDiagnosis(Diagnosis):
             SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
                     - coalesce(current_setting('reserved_connections', true)::int, 0),
                 (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
-                (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),
                 coalesce(sum(rolconnlimit), 0), count(*)
             FROM pg_roles WHERE rolcanlogin AND rolconnlimit > 0 AND rolname NOT LIKE %(migrate)s
             """,
             {"migrate": f"%{MIGRATE}"},
         )
-        server, in_use, account, promised, accounts = map(int, cursor.fetchone())
-        return Connections(server, in_use, None if account < 0 else account, promised, accounts)
+        return Connections(*map(int, cursor.fetchone()))
 
     def wants_encryption(self, error: Exception) -> bool:
         return "no encryption" in str(error)  # of pg_hba.conf, with which the server ends its sentence

@@ -4,6 +4,7 @@ import asyncpg
 import psycopg2
 from psycopg2 import errorcodes
 
+from ...addresses import Address
 from ..interface import ErrorKind
 
 _ERROR_KINDS = {
@@ -46,9 +47,24 @@ _PGBOUNCER = {
 class ConnectError(psycopg2.OperationalError):
     """A connection attempt of psycopg2 failed: it has libpq's text, in the language of the server, and no SQLSTATE."""
 
+    address: Address | None = None
+    """The server."""
+
+
+class StandbyError(psycopg2.OperationalError):
+    """The server takes no writes."""
+
+    sqlstate = errorcodes.READ_ONLY_SQL_TRANSACTION
+
+
+class StatementPoolingError(psycopg2.OperationalError):
+    """The pooler takes no transactions."""
+
 
 def classify_error(error: BaseException) -> ErrorKind:
     """What a driver's exception means."""
+    if isinstance(error, StatementPoolingError):
+        return ErrorKind.STATEMENT_POOLING
     if code := sqlstate(error):
         return _by_sqlstate(code, error)
     if isinstance(error, ConnectError):

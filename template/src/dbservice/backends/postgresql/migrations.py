@@ -9,9 +9,10 @@ import psycopg2
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ...errors import StartupError
 from ..interface import ErrorKind, Lock, Migrations
 from . import online as online  # registers itself with Alembic
-from .session import session_settings, set_config
+from .session import identifier, session_settings, set_config
 
 _LOCKS = 0x64627365
 """The first of the two keys of our advisory locks."""
@@ -38,6 +39,9 @@ class PostgreSQLMigrations(Migrations):
         return _AdvisoryLock(self.backend.connect(), f"migrate {service}", self.backend.limits.statement)
 
     def cancel(self, connection: Any) -> None:
+        if connection.begin:
+            connection.cancel()  # the pooler made the process number up, and knows whose statement it is
+            return
         try:
             other = self.backend.connect()
         except psycopg2.Error as error:
@@ -64,6 +68,9 @@ class PostgreSQLMigrations(Migrations):
     def _set_up_transaction(self, connection: sa.Connection) -> None:
         driver: Any = connection.connection.dbapi_connection
         if driver.autocommit:
+            if driver.begin:
+                self._check_search_path(driver)
+                connection.info.pop("is lock_timeout", None)  # this may be another session
             return
         with driver.cursor() as cursor:  # PgBouncer may run it in another session than the one before
             cursor.execute(set_config(session_settings(self.backend.schema) | self._lock_timeout, local=True))
@@ -74,11 +81,29 @@ class PostgreSQLMigrations(Migrations):
         return {"lock_timeout": f"{int(self.backend.limits.migration_lock * 1000)}ms"}
 
     def _set_lock_timeout(self, connection: Any, record: Any) -> None:
+        if (
+            connection.begin
+        ):  # of a pooler, which may give the session to another client after each transaction
+            return
         with connection.cursor() as cursor:
             cursor.execute(set_config(self._lock_timeout))
         connection.commit()
         patience = max(self.backend.limits.migration_lock, self.backend.settings.migrate_lock_timeout)
         record.info.update(self._lock_timeout, patience=f"{int(patience * 1000)}ms")
+
+    def _check_search_path(self, driver: Any) -> None:
+        """Before a statement that runs in no transaction, such as CREATE INDEX CONCURRENTLY."""
+        schema = self.backend.schema
+        with driver.cursor() as cursor:
+            cursor.execute("SELECT current_schema()")
+            if cursor.fetchone()[0] == schema:
+                return
+        user = self.backend.settings.db_user
+        raise StartupError(
+            "A statement that runs in no transaction would not find the service's schema, because a pooler keeps no settings"
+            f" outside of one: let `migrate` reach the server itself, or ALTER ROLE {identifier(user)} SET search_path ="
+            f" {identifier(schema)}."
+        )
 
 
 class _AdvisoryLock(Lock):

@@ -24,6 +24,13 @@ def set_config(settings: Mapping[str, str], *, local: bool = False) -> str:
     return f"SELECT {', '.join(calls)}"
 
 
+def set_config_if_direct(settings: Mapping[str, str], pid: int) -> str:
+    """SQL that changes settings of the session, and returns a row for each, if `pid` is the process that executes it. A pooler
+    between makes the number up that it tells its client: then there is no row, and nothing is left to other clients."""
+    rows = ", ".join(f"('{name}', {quoted(value)})" for name, value in settings.items())
+    return f"SELECT set_config(name, value, false) FROM (VALUES {rows}) AS s (name, value) WHERE pg_backend_pid() = {pid}"
+
+
 def identifier(name: str) -> str:
     """A quoted name."""
     return '"' + name.replace('"', '""') + '"'

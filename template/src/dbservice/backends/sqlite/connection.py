@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import base as dialect_base
 from sqlalchemy.dialects.sqlite import pysqlite
 
+from ...addresses import Address
 from ..interface import Backend, ErrorKind
 from ..sql import OnlyRows
 from ..statements import Lexer, check_placeholder_values
@@ -40,7 +41,9 @@ class SQLite(Backend):
         super().__init__(*args, **kwargs)
         self.migrations = SQLiteMigrations(self)
 
-    def open_connection(self, statement_timeout: float | None, autocommit: bool) -> Any:
+    def open_connection(
+        self, address: Address, statement_timeout: float | None, autocommit: bool, timeout: float
+    ) -> Any:
         path = Path(self.settings.db_name)
         if path.is_dir() or not path.parent.is_dir():
             raise sqlite3.OperationalError("unable to open database file")
@@ -76,7 +79,7 @@ class SQLite(Backend):
     def writers(self) -> int:
         return 1 if self.writes else 0  # SQLite has one writer at a time
 
-    def read_url(self) -> str:
+    def read_url(self, address: Address) -> str:
         # quoted twice: once for the file: URI, once for `databases`
         return "sqlite:///" + quote("file:" + quote(os.path.abspath(self.settings.db_name))) + "?mode=ro"
 

@@ -66,8 +66,9 @@ class AdapterMixin:
 
     def connector(self) -> Any:
         backend = self.db._backend
-        connection = backend.connect(statement_timeout=backend.limits.statement, patient=True)
+        connection, address = backend.connect_somewhere(backend.limits.statement, patient=True)
         self.db._connections[threading.get_ident()] = connection
+        self.db._addresses[threading.get_ident()] = address
         return connection
 
     def after_connection(self) -> None:
@@ -196,9 +197,10 @@ class AdapterMixin:
                 transaction.written |= command.startswith(("INSERT", "UPDATE", "DELETE"))
             if not transaction.begun:
                 transaction.begun = True
+                begin = backend.begin_on(self.held_connection())
                 if backend.pipeline_begin and not transaction.secrets:
-                    return cursor.execute(f"{backend.begin};{command}", *arguments, **options)
-                cursor.execute(backend.begin)
+                    return cursor.execute(f"{begin};{command}", *arguments, **options)
+                cursor.execute(begin)
             if transaction.secrets:
                 secrets, transaction.secrets = transaction.secrets, []
                 backend.send_secrets(self.held_connection(), secrets)

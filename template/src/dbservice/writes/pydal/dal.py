@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydal.helpers.regex import REGEX_PYTHON_KEYWORDS
 from pydal.objects import Expression, Field, Query, Row, Table
 
+from ...addresses import Address
 from ...backends.interface import Backend, ErrorKind
 from ...errors import BadValue, OutcomeUnknown
 from ...redaction import remember_statement
@@ -60,6 +61,9 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         self._db_uid = f"dbservice-{next(serial_numbers)}"
         self._service_tables: dict[str, ServiceTable] = {}
         self._connections: dict[int, Any] = {}
+        self._addresses: dict[int, Address] = {}
+        self.answered = float("-inf")
+        """When a unit of work last ended well, by `time.monotonic`."""
         super().__init__(
             f"{backend.adapter}://", migrate=False, migrate_enabled=False, attempts=1, pool_size=0
         )
@@ -189,6 +193,13 @@ class DAL(pydal.DAL):  # type: ignore[misc]
     # --- for the worker threads
 
     def begin_unit(self) -> None:
+        hosts = self._backend.hosts
+        if (
+            hosts.several
+            and (address := self._addresses.get(threading.get_ident()))
+            and not hosts.is_best(address)
+        ):
+            self.drop_connection()  # a server that comes before this one works again
         self._transaction.running = True
         self._transaction.secrets.clear()  # of a statement that was never sent
 
@@ -243,6 +254,7 @@ class DAL(pydal.DAL):  # type: ignore[misc]
         if connection is not None:
             self._adapter.set_connection(None)
             self._connections.pop(threading.get_ident(), None)
+            self._addresses.pop(threading.get_ident(), None)
             with contextlib.suppress(Exception):
                 connection.close()
 
