@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from dbservice import DAL, BadValue, Unavailable, query
+from dbservice.addresses import Address
+from dbservice.backends.hosts import Hosts
 from dbservice.service import Running
 from dbservice.settings import Settings
 
@@ -146,15 +148,15 @@ async def test_a_statement_fails_at_once_without_a_server(
     server_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with started(server_settings, pool=2) as running:
-        connect, attempts = type(running.backend).connect, 0
+        connect, attempts = type(running.backend).open_connection, 0
 
         def counted(*arguments: Any, **options: Any) -> Any:
             nonlocal attempts
             attempts += 1
             return connect(*arguments, **options)
 
-        monkeypatch.setattr(type(running.backend), "connect", counted)
-        object.__setattr__(running.backend.settings, "db_port", 1)
+        monkeypatch.setattr(type(running.backend), "open_connection", counted)
+        monkeypatch.setattr(running.backend, "hosts", Hosts([Address("127.0.0.1", 1)], writes=True))
         with pytest.raises(Unavailable, match="cannot be reached"):
             await running.writes.run(lambda db: db(db[order].id > 0).count())
         assert attempts == 1  # PyDAL's own would try five times, a second apart

@@ -6,7 +6,7 @@ that cannot is refused for a large table, unless the revision accepts it. Decisi
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from alembic.ddl.impl import DefaultImpl
@@ -76,14 +76,20 @@ class OnlineImpl(DefaultImpl):
         with self.outside_transaction():
             column: sa.ColumnClause[Any] = sa.column(key[0])
             last, after = None, sa.true()
+            cast(sa.TableClause, update.table).schema = self.schema_of_steps
             while True:
-                rows = sa.select(column).select_from(sa.table(table)).where(after).order_by(column)
+                rows = sa.select(column).select_from(update.table).where(after).order_by(column)
                 last = connection.scalar(rows.offset(_BATCH - 1).limit(1))
                 connection.execute(update.where(after, sa.true() if last is None else column <= last))
                 self.commit_batch()
                 if last is None:
                     return
                 after = column > last
+
+    @property
+    def schema_of_steps(self) -> str | None:
+        """The schema to name where a statement might run in a session that has another one."""
+        return None
 
     @contextmanager
     def outside_transaction(self) -> Iterator[None]:

@@ -49,7 +49,7 @@ def broken_rules(service: Owner, revision: ModuleType) -> list[tuple[str, str]]:
     path = service.migrations.parent / "pyproject.toml"
     about = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}) if path.is_file() else {}
     engine = about.get("dbservice", {}).get("database")
-    engines = [BACKENDS[_SAME_BACKEND.get(engine, engine)]] if engine else list(BACKENDS.values())
+    engines = [BACKENDS[_SAME_BACKEND.get(str(engine), str(engine))]] if engine else list(BACKENDS.values())
     found: dict[tuple[str, str], None] = {}  # a set in order
     for rules in (each.change_rules for each in engines):
         recorder = _run(revision, rules)

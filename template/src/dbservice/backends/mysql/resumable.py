@@ -145,7 +145,7 @@ class ResumableMySQLImpl(OnlineImpl, MySQLImpl):
         if isinstance(const, sa.ForeignKeyConstraint) and not self.as_sql and self.connection is not None:
             drop_foreign_key_index(self.connection, const.table.name, str(const.name))
 
-    def correct_for_autogen_constraints(
+    def correct_for_autogen_constraints(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         conn_unique_constraints: Any,
         conn_indexes: Any,

@@ -68,7 +68,7 @@ class PostgreSQLMigrations(Migrations):
     def _set_up_transaction(self, connection: sa.Connection) -> None:
         driver: Any = connection.connection.dbapi_connection
         if driver.autocommit:
-            if driver.begin:
+            if driver.begin and "qualified" not in connection.info:  # `online` names the schema
                 self._check_search_path(driver)
                 connection.info.pop("is lock_timeout", None)  # this may be another session
             return

@@ -150,13 +150,22 @@ class OnlinePostgreSQLImpl(OnlineImpl, ConcurrentIndexImpl):
 
     # --- steps outside of the transaction
 
+    @property
+    def schema_of_steps(self) -> str | None:
+        return self._schema or None
+
     @contextmanager
     def outside_transaction(self) -> Iterator[None]:
         """Commit what the revision has done so far, and run the block in autocommit. Its statements must be able to run
         again."""
         self._record()
-        with op.get_context().autocommit_block():
-            yield
+        assert self.connection is not None
+        self.connection.info["qualified"] = True
+        try:
+            with op.get_context().autocommit_block():
+                yield
+        finally:
+            del self.connection.info["qualified"]
 
     def _step(self, sql: str) -> None:
         self._exec(sa.text(sql.replace(":", "\\:")))

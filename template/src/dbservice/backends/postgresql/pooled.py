@@ -31,14 +31,14 @@ class Connection(extensions.connection):
 class PooledCursor(extensions.cursor):
     """A cursor in autocommit, which gives a statement that is in no transaction one of its own."""
 
-    def execute(self, query: Any, variables: Any = None) -> None:
+    def execute(self, query: Any, vars: Any = None) -> None:
         connection: Any = self.connection
         if connection.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE or _BEGINS.match(query):
-            return super().execute(query, variables)
+            return super().execute(query, vars)
         super().execute(connection.begin)
         end = "ROLLBACK"
         try:
-            super().execute(query, variables)
+            super().execute(query, vars)
             end = "COMMIT"
         finally:
             if not connection.closed:
