@@ -13,7 +13,7 @@ PROBES = "smuggling,endless,protocol-errors,sigterm,raw-sql,values,secrets"
 """Those whose result does not depend on how busy the machine is."""
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("engine", ["postgresql"])
 def test_a_stamped_service_stands(engine: str) -> None:
     path = os.pathsep.join(str(ROOT / each) for each in ("template/src", "attack", "."))
     done = subprocess.run(

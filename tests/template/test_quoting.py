@@ -47,7 +47,7 @@ def test_a_service_with_a_quoted_description_and_empty_defaults_is_clean(quoted_
     run("mypy", cwd=quoted_service)
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "mysql"])
+@pytest.mark.parametrize("engine", ["mysql"])
 def test_an_empty_default_is_the_empty_string(
     quoted_service: Path, engine: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
