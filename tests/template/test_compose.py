@@ -92,7 +92,7 @@ def test_a_service_without_compose_says_so(stamp: Stamp) -> None:
         run(folder, "compose_secrets")
 
 
-@pytest.mark.engines("postgresql", "mariadb")
+@pytest.mark.engines("mariadb")
 def test_its_order_with_real_processes(
     private_database: servers.Database, stamp: Stamp, pytestconfig: pytest.Config
 ) -> None:

@@ -26,7 +26,6 @@ ROOT = Path(__file__).parents[2]
 SCENE = ("backend_api", "connector", "analytics", "twitch_trigger")
 ANSWERS = ("default", "auth_user", "every_type", *SCENE)
 BODIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "default": ("notes", {"title": "é", "body": None}, {"title": "é", "body": None, "pinned": False}),
     "auth_user": (
         "auth_user",
         {"email": "a@b.example", "password": "hidden", "confirmed_at": "2024-01-31T13:45:00.000001+05:00"},
