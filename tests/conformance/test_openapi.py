@@ -85,7 +85,7 @@ async def test_schemathesis_finds_nothing(
     async with service.running(settings), listening(service) as url:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
-            *("--max-examples", "15", "--seed", str(seed), "--checks", "all"),
+            *("--max-examples", "8", "--seed", str(seed), "--checks", "all"),
             cwd=tmp_path,
             env={**os.environ, "NO_COLOR": "1"},
             stdout=asyncio.subprocess.PIPE,
