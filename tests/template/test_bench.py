@@ -70,6 +70,8 @@ def test_a_copy_is_compared_with_one_of_the_same_files_that_are_all_empty(tmp_pa
         "build = pathlib.Path(sys.argv[1])\n"
         "prepare.TEMPLATE, prepare.BLANK = build / 'template', build / 'blank'\n"
         "prepare.export()\n"
+        "ours, blank, ratio = prepare.copies(1)\n"
+        "assert ratio == ours / blank\n"
         "prepare.copy(prepare.TEMPLATE, build / 'service')\n"
         "prepare.copy(prepare.BLANK, build / 'empty')",
         str(tmp_path),
